@@ -1,0 +1,136 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 1: the tokenizer. Its pixel branch: MoVQ encoder, SimVQ codebook, spatially conditioned decoder, PatchGAN.
+
+Full recipe (FOCUS Table 6 and section 3.5; what the paper leaves open follows the released ILLUME+ tokenizer):
+
+    python -m focus_jax.train --config=configs/stage1_tokenizer.py --workdir=gs://BUCKET/stage1 \
+        --config.data.sources[0].path=gs://BUCKET/shards --config.data.validation[0].path=gs://BUCKET/shards
+
+    Needs a slice whose devices divide the batch of 256; `python -m focus_jax.compile` prints what a device needs.
+    Expected result: not trained at this size yet.
+
+Tiny, on photographs, two CPU cores (figures and how they were measured: docs/benchmarks.md):
+
+    python -m focus_jax.train --config=configs/stage1_tokenizer.py:tiny --workdir=runs/stage1_tokenizer
+"""
+
+from configs import models, sharding
+from data_pipelines import buckets
+from ml_collections import ConfigDict
+
+# Relative frequency of the 11 aspect ratios (ours: square pictures dominate web photographs; no paper gives them).
+SHARES = dict(zip(buckets.ANCHORS_512, (4, 2, 2, 1, 1, 2, 2, 1, 1, 1, 1)))
+
+
+def get_config(size: str = "full") -> ConfigDict:
+    """Args: size: "full" (the paper's recipe) or "tiny" (minutes on two cores)."""
+    if size not in ("full", "tiny"):
+        raise ValueError(f"configs/stage1_tokenizer.py:{size}: expected :full or :tiny")
+    tiny = size == "tiny"
+    c = ConfigDict()
+    c.stage = "tokenizer"  # focus_jax/stages/tokenizer.py
+    c.name = f"stage1_tokenizer:{size}"
+    c.seed = 0
+    c.compute_dtype = "float32" if tiny else "bfloat16"  # parameters, losses, norms and the quantiser stay float32
+
+    c.model = ConfigDict()
+    c.model.tokenizer = models.tokenizer(size)
+    c.model.discriminator = models.discriminator(size)
+    c.model.perceptual = models.perceptual(size)
+
+    c.loss = ConfigDict()
+    c.loss.reconstruction = "l1"  # FOCUS 3.3; ILLUME+ used "l2"
+    c.loss.weights = ConfigDict()  # a term of weight 0 is not computed, its network is not built
+    c.loss.weights.reconstruction = 1.0  # this and the next three: ILLUME+ tokenizer config
+    c.loss.weights.quantiser = 1.0  # codebook + 0.25 commitment
+    c.loss.weights.perceptual = 0.0 if tiny else 1.0  # LPIPS; tiny: no gain measured in minutes
+    c.loss.weights.adversarial = 0.0 if tiny else 0.5  # also the weight of the discriminator's hinge loss
+    c.loss.adversarial_from = 20_000  # step from which D and its gradient count
+    c.loss.commitment = 0.25
+    c.loss.codebook_start = 100 if tiny else 1_000  # unquantised steps before the codebook takes z's statistics; 0 = off
+
+    # Where parts come from: a run directory, an Orbax step, a safetensors file with our paths, or "random".
+    c.init = ConfigDict({"tokenizer": "random", "discriminator": "random", "perceptual": "random"})
+    c.init_weights = "ema"  # from a run take EMA where there is one; "raw" switches
+    c.alias = ConfigDict()  # names that are not leaves: {name: part they stand for}
+
+    # Path patterns to groups, last match wins; groups below. Buffers (frozen codebook) are a group of their own.
+    assign = [("tokenizer/pixel/.*", "pixel")]
+    if c.loss.weights.adversarial:
+        assign += [("discriminator/.*", "discriminator")]
+    if c.loss.weights.perceptual:
+        assign += [("perceptual/.*", "frozen")]
+    c.assign = tuple(assign)
+    c.groups = ConfigDict()
+    c.groups.pixel = _adam(lr=2.5e-3 if tiny else 2e-4, tiny=tiny, ema=0.99 if tiny else 0.0)  # 2e-4: FOCUS Table 6
+    c.groups.discriminator = _adam(lr=1e-4, tiny=tiny, ema=0.0)  # ILLUME+
+    c.groups.frozen = ConfigDict({"trained": False, "dtype": "float32"})
+
+    c.mesh = ConfigDict({"dcn_data": 1, "data": 1, "fsdp": -1, "tensor": 1})  # -1: all devices that are left
+    c.sharding = "fsdp"
+    c.axes = sharding.TABLES[c.sharding]
+    c.accumulate = 1  # micro-batches per step
+
+    c.data = ConfigDict()
+    if tiny:
+        source = {"name": "photographs", "path": "data/photographs", "reader": "photographs", "weight": 1.0}
+        stream = {"shape_class": "picture", "height": 64, "width": 64, "batch_size": 8, "share": 1}
+        c.data.phases = [{"steps": 3_000, "streams": [stream]}]
+        validation_stream = {**stream, "batch_size": 32}
+    else:
+        source = {"name": "pictures", "path": "data/pictures", "reader": "", "weight": 1.0}
+        c.data.phases = [  # FOCUS 3.5: 136k steps at 256, 28k at 512, batch 256
+            {"steps": 136_000, "streams": buckets.picture_streams(256, 256, dict(zip(buckets.ANCHORS_256, SHARES.values())))},
+            {"steps": 28_000, "streams": buckets.picture_streams(512, 256, SHARES)},
+        ]
+        validation_stream = {"shape_class": "picture", "height": 256, "width": 256, "batch_size": 256, "share": 1}
+    c.data.sources = [source]
+    c.data.validation = [dict(source)]  # their validation split
+    c.data.validation_stream = validation_stream
+    c.data.max_crop_loss = 0.2  # ILLUME+: a picture that loses more to the bucket's crop is left out
+    c.data.flip = 0.5
+    c.data.random_crop = True
+    c.data.workers = 0 if tiny else 8  # Grain processes; 0 = threads in this one
+    c.data.threads = 2 if tiny else 16
+    c.data.prefetch = 8
+    c.data.bad_record_budget = 0 if tiny else 1_000  # substitutes over a whole run before all hosts stop
+
+    c.validate_every = 500 if tiny else 2_000
+    c.validate_batches = 4 if tiny else 16
+    c.validate_weights = "ema"  # of groups that keep one; else raw
+    c.checkpoint_every = 500 if tiny else 1_000
+    c.checkpoint_keep = 2
+    c.best = "psnr"  # highest wins
+    c.log_every = 50 if tiny else 100
+    c.pictures_every = 500 if tiny else 2_000
+
+    c.health = ConfigDict()
+    c.health.spike = 20.0  # an update whose gradient norm passes this times its running mean is skipped
+    c.health.warmup = 100  # updates before a spike can be told
+    c.health.max_skipped = 10  # skipped in a row before the run stops
+    c.health.watchdog = 10.0  # a step of so many medians dumps all stacks
+    c.profile_steps = (0, 0)  # first and last step of a profiler trace; equal = off
+    c.hlo_dump = False  # write the compiled step's HLO into the workdir
+    c.compile_cache = "~/.cache/focus_jax/xla"  # "" = off
+    return c
+
+
+def _adam(lr: float, tiny: bool, ema: float) -> ConfigDict:
+    """AdamW without decay is Adam: betas and clip of the ILLUME+ tokenizer; constant rate (FOCUS 3.5), tiny: cosine."""
+    return ConfigDict(
+        {
+            "trained": True,
+            "dtype": "float32",
+            "optimizer": "adamw",
+            "lr": lr,
+            "schedule": "cosine" if tiny else "constant",
+            "warmup": 50 if tiny else 0,
+            "b1": 0.9,
+            "b2": 0.95,
+            "weight_decay": 0.0,
+            "clip": 1.0,  # global norm of this group's gradients
+            "ema": ema,  # decay; 0 = none kept
+            "layers_from": 0,  # of a scanned stack only layers from here on train
+        }
+    )

@@ -1,0 +1,414 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The loader: a global stream of batches, of which each host makes the rows its devices address (contract 3).
+
+Everything about batch k follows from (config, seed, k): which sub-stream s and ordinal n (schedule.py), which elements
+(n * B + r, rows permuted by (seed, k)), which record each element is (mixture.py), how it is cropped and flipped (seed,
+stream, element), and what replaces it where it is broken. No iterator state is saved, nothing is sharded before the
+global index is fixed, and worker count and host count cannot change a pixel.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+
+import grain
+import numpy as np
+from absl import flags
+from etils import epath
+
+from data_pipelines import seeds, transforms
+from data_pipelines.errors import DataError
+from data_pipelines.mixture import Mixture
+from data_pipelines.schedule import Schedule
+from data_pipelines.shards import Shards
+
+# The fields of config.data; None marks those without a default.
+FIELDS = {
+    "sources": None,  # [{name, path, weight, reader, split, options}, ...]: all but name and path optional
+    "validation": (),  # the same, read in full by `once`
+    "phases": None,  # [{steps, streams: [{shape_class, height, width, batch_size, share}, ...]}, ...]
+    "max_crop_loss": 0.2,  # a picture that loses more of its area to the crop is a bad record
+    "flip": 0.5,  # probability of a horizontal flip
+    "random_crop": False,  # anywhere instead of the centre
+    "workers": 0,  # processes
+    "threads": 2,  # in each process
+    "prefetch": 2,  # batches kept ready by each process
+    "bad_record_budget": 100,  # the trainer stops all hosts when their sum passes it
+    "verify": "auto",  # checksums of shards: auto, always, never (shards.py)
+}
+SOURCE_FIELDS = ("name", "path", "weight", "reader", "split", "options")
+SHAPE_CLASSES = ("picture",)
+_ATTEMPTS = 20  # substitutes tried for one element before the data as a whole are called broken
+
+
+def plain(config):
+    """The config as dicts and lists (a ConfigDict has no equality with them)."""
+    if hasattr(config, "items"):
+        return {key: plain(value) for key, value in config.items()}
+    return [plain(value) for value in config] if isinstance(config, list | tuple) else config
+
+
+def check_config(config) -> dict:
+    """config.data as plain dicts with defaults filled in. DataError names the field that is unknown or wrong."""
+    given = plain(config)
+    if unknown := set(given) - set(FIELDS):
+        raise DataError(f"data: unknown field '{sorted(unknown)[0]}', expected {', '.join(FIELDS)}.")
+    if missing := [name for name, default in FIELDS.items() if default is None and not given.get(name)]:
+        raise DataError(f"data.{missing[0]}: is missing or empty, expected a list.")
+    data = FIELDS | given
+    for name, default in FIELDS.items():
+        kind = list if default in (None, ()) else type(default)
+        value = data[name] = list(data[name]) if isinstance(data[name], tuple) else data[name]
+        value = data[name] = float(value) if kind is float and type(value) is int else value
+        if type(value) is not kind or (kind in (int, float) and value < 0):
+            raise DataError(f"data.{name}: is {value!r}, expected {kind.__name__}{' >= 0' * (kind in (int, float))}.")
+    for group in ("sources", "validation"):
+        for i, source in enumerate(data[group]):
+            if not isinstance(source, dict) or not source.get("name") or set(source) - set(SOURCE_FIELDS):
+                raise DataError(f"data.{group}[{i}]: is {source!r}, expected a dict of {', '.join(SOURCE_FIELDS)}.")
+            weight = source.get("weight", 1.0)
+            if type(weight) not in (int, float) or not weight > 0:
+                raise DataError(f"data.{group}[{i}].weight: is {weight!r}, expected a number above 0.")
+    return data
+
+
+class Loader:
+    """Batches of a data config.
+
+    A batch is a dict of numpy arrays for the rows of this host, in the order `rows` gives:
+      image    uint8 [rows, H, W, 3]
+      weight   float32 [rows], 0 where the row does not count (padding in `once`)
+      element  uint32 [rows], the global element index (modulo 2^32)
+      bad      int32 [rows], how many records were replaced on the way to this row
+    Bad records are listed in WORKDIR/bad_records.HOST.jsonl when their batch is taken.
+
+    Args:
+      config: config.data, a ConfigDict or dict with FIELDS.
+      seed: of schedule, order and augmentation.
+      rows: batch_size -> int array, the rows of a global batch that this host makes; default all.
+      workdir, host: where bad records are listed; without a workdir they are only counted.
+      objects: {source name: function (split, stream) -> source} for sources that are not directories. A source has
+        `name`, `fingerprint` (str), len() and source[i] -> Example, and pickles.
+    """
+
+    def __init__(
+        self,
+        config: Mapping,
+        seed: int,
+        *,
+        rows: Callable[[int], np.ndarray] = np.arange,
+        workdir=None,
+        host: int = 0,
+        objects: Mapping[str, Callable] | None = None,
+    ):
+        self.config = check_config(config)
+        self.seed, self.budget, self._objects = int(seed), self.config["bad_record_budget"], dict(objects or {})
+        self.schedule = Schedule(self.config["phases"], seed)
+        self._rows = {s["batch_size"]: _check_rows(rows(s["batch_size"]), s) for s in self.schedule.streams}
+        self.problems = _ProblemList(workdir, host)
+        self._open = []
+        mixtures = []
+        for stream in self.schedule.streams:
+            if stream["shape_class"] not in SHAPE_CLASSES:
+                expected = ", ".join(SHAPE_CLASSES)
+                raise DataError(f"data.phases: shape_class is '{stream['shape_class']}', expected one of {expected}.")
+            sources = self._sources("sources", "train", stream)
+            weights = [source.get("weight", 1.0) for source, _ in sources]
+            mixtures.append(Mixture([data for _, data in sources], weights, self.seed, seeds.MIX, stream["id"]))
+        self._batches = _Batches(self.schedule, mixtures, self._rows, self.seed, self.config)
+        self.fingerprint = self._fingerprint(mixtures)
+
+    def _sources(self, group: str, split: str, stream: dict) -> list[tuple[dict, object]]:
+        """The config's sources that have records for the stream, each with its data. DataError where none has.
+
+        A source without records of a bucket takes no part in that bucket's streams.
+        """
+        found = []
+        for source in self.config[group]:
+            if source["name"] in self._objects:
+                data = self._objects[source["name"]](source.get("split", split), stream)
+            else:
+                if not source.get("path"):
+                    raise DataError(f"data.{group}: '{source['name']}' has no path, expected a prepared directory.")
+                bucket = stream["height"], stream["width"]
+                data = Shards(
+                    source["path"],
+                    source.get("split", split),
+                    bucket,
+                    name=source["name"],
+                    verify=self.config["verify"],
+                )
+            if len(data):
+                found.append((source, data))
+        if not found:
+            names = ", ".join(source["name"] for source in self.config[group]) or "no source"
+            raise DataError(
+                f"data.{group}: {names} has no {split} records for bucket {stream['height']}x{stream['width']}, expected "
+                "records prepared for it or for a larger bucket of the same aspect ratio (prepare --buckets)."
+            )
+        return found
+
+    def summary(self) -> list[str]:
+        """One line a stream: its batches and the records each source has for it."""
+        lines = []
+        for stream, mixture in zip(self.schedule.streams, self._batches.mixtures):
+            records = ", ".join(f"{source.name} {len(source)}" for source in mixture.sources)
+            lines.append(
+                f"phase {stream['phase']} {stream['shape_class']} {stream['height']}x{stream['width']} "
+                f"batch {stream['batch_size']} share {stream['share']}: {records} records"
+            )
+        return lines
+
+    # ------------------------------------------------------------------------------------------------- iteration
+    def iter_from(self, k: int) -> "BatchIterator":
+        """Yields (k, stream dict, batch) from batch k on to the end of the schedule. Close it in `finally`."""
+        return self._iterate(self._batches, k)
+
+    def once(self, split: str = "validation", phase: int = -1) -> "BatchIterator":
+        """One pass over the records of a split of `data.validation`, in order, centre crops, nothing flipped.
+
+        For each distinct (H, W, batch size) of the phase: all records of all sources, the last batch filled up with
+        rows of weight 0, so shapes are those of training. A bad record keeps its row, with weight 0 and bad 1.
+        """
+        phases = [stream["phase"] for stream in self.schedule.streams]
+        phase = sorted(set(phases))[phase]
+        streams = {}
+        for stream in self.schedule.streams:
+            if stream["phase"] == phase:
+                streams.setdefault((stream["height"], stream["width"], stream["batch_size"]), stream)
+        found, errors = [], []
+        for stream in streams.values():
+            try:
+                found.append((stream, [data for _, data in self._sources("validation", split, stream)]))
+            except DataError as error:
+                errors.append(error)
+        if not found:
+            raise errors[0]
+        return self._iterate(_Pass(found, self._rows, self.config), 0)
+
+    def _iterate(self, batches, k: int) -> "BatchIterator":
+        iterator = BatchIterator(batches, k, self.config, self.problems)
+        self._open = [other for other in self._open if not other.closed] + [iterator]
+        return iterator
+
+    def close(self) -> None:
+        """Ends every iterator that is still open, and its worker processes."""
+        for iterator in self._open:
+            iterator.close()
+        self._open = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    # ---------------------------------------------------------------------------------------------------- resume
+    def _fingerprint(self, mixtures) -> str:
+        """Hash of what decides the batches. The last phase's length is left out, so that a run can be prolonged."""
+        phases = [dict(phase) for phase in self.config["phases"]]
+        del phases[-1]["steps"]
+        content = {
+            "phases": phases,
+            "mixture": [[s.get("name"), s.get("weight", 1.0)] for s in self.config["sources"]],
+            "sources": [[source.fingerprint for source in mixture.sources] for mixture in mixtures],
+            "transforms": [self.config[name] for name in ("max_crop_loss", "flip", "random_crop")],
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def state(self, k: int) -> dict:
+        """The data state to save when batch k is the next one."""
+        return {"k": int(k), "seed": self.seed, "fingerprint": self.fingerprint}
+
+    def check(self, state: Mapping, restart: bool = False) -> None:
+        """Refuses a data state that other data made, unless `restart` says that other data are meant."""
+        for field in ("seed", "fingerprint"):
+            if state.get(field) != getattr(self, field) and not restart:
+                what = "another seed" if field == "seed" else "other sources, batch sizes or transforms"
+                raise DataError(
+                    f"data state: {field} is {state.get(field)}, expected {getattr(self, field)}: the run was trained "
+                    f"with {what}; restore the data config, or set data_restart to go on with these data."
+                )
+
+
+class BatchIterator:
+    """Iterator of (k, stream dict, batch) with `close`; may be advanced by one thread and closed by another."""
+
+    def __init__(self, batches, k: int, config: dict, problems):
+        self._batches, self._problems, self.closed = batches, problems, False
+        if not flags.FLAGS.is_parsed():  # array_record and grain's workers read absl flags; defaults outside app.run
+            flags.FLAGS.mark_as_parsed()
+        options = grain.ReadOptions(
+            num_threads=config["threads"], prefetch_buffer_size=max(config["prefetch"], config["threads"])
+        )
+        dataset = grain.MapDataset.source(batches)[k:].to_iter_dataset(options)
+        if config["workers"]:
+            dataset = dataset.mp_prefetch(
+                grain.MultiprocessingOptions(
+                    num_workers=config["workers"], per_worker_buffer_size=max(config["prefetch"], 1)
+                )
+            )
+        self._iterator = iter(dataset)
+
+    def __iter__(self) -> Iterator:
+        return self
+
+    def __next__(self) -> tuple[int, dict, dict]:
+        if self.closed:
+            raise StopIteration
+        item = next(self._iterator)
+        k = int(item.pop("k"))
+        self._problems.add(json.loads(item.pop("problems")))
+        return k, self._batches.stream(k), item
+
+    def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self._iterator.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class _Batches:
+    """Random access: batches[k] -> batch k of the schedule, the rows of this host."""
+
+    def __init__(self, schedule: Schedule, mixtures: list[Mixture], rows: dict, seed: int, config: dict):
+        self.schedule, self.mixtures, self._rows, self._seed = schedule, mixtures, rows, seed
+        self._options = {name: config[name] for name in ("flip", "random_crop", "max_crop_loss")}
+
+    def __len__(self) -> int:
+        return len(self.schedule)
+
+    def stream(self, k: int) -> dict:
+        return self.schedule[k][1]
+
+    def __getitem__(self, k: int) -> dict:
+        stream_id, stream, ordinal = self.schedule[k]
+        size, rows = stream["batch_size"], self._rows[stream["batch_size"]]
+        order = seeds.permutation(size, self._seed, seeds.ROWS, k)
+        elements = ordinal * size + order[rows]
+        batch, problems = _empty(k, stream, elements), []
+        for row, element in enumerate(elements.tolist()):
+            batch["image"][row], found = self._element(stream_id, stream, element)
+            batch["bad"][row] = len(found)
+            problems += [problem | {"k": k} for problem in found]
+        return batch | {"problems": json.dumps(problems)}
+
+    def _element(self, stream_id: int, stream: dict, element: int) -> tuple[np.ndarray, list[dict]]:
+        """The picture of an element and what was wrong with the records that it should have come from."""
+        mixture, problems = self.mixtures[stream_id], []
+        index = element
+        for attempt in range(1, _ATTEMPTS + 1):
+            number, record = mixture[index]
+            source = mixture.sources[number]
+            rng = seeds.generator(self._seed, seeds.AUGMENT, stream_id, element)
+            picture, problem = _picture(source, record, stream, rng=rng, **self._options)
+            if problem is None:
+                return picture, problems
+            problems.append(problem | {"element": element})
+            index = seeds.integer(self._seed, seeds.SUBSTITUTE, stream_id, element, attempt)
+        raise DataError(
+            f"{source.name}: {_ATTEMPTS} records tried in a row for element {element} are bad, the last one because of "
+            f"'{problem['reason']}'; expected data that mostly read."
+        )
+
+
+class _Pass:
+    """Random access to the batches of one pass over `found` = [(stream, sources), ...]."""
+
+    def __init__(self, found: list, rows: dict, config: dict):
+        self._found, self._rows, self._max_crop_loss = found, rows, config["max_crop_loss"]
+        self._counts = [sum(map(len, sources)) for _, sources in found]
+        batches = [-(-count // stream["batch_size"]) for count, (stream, _) in zip(self._counts, found)]
+        self._starts = np.cumsum([0, *batches])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def _part(self, k: int) -> int:
+        return int(np.searchsorted(self._starts, k, side="right")) - 1
+
+    def stream(self, k: int) -> dict:
+        return self._found[self._part(k)][0]
+
+    def __getitem__(self, k: int) -> dict:
+        part = self._part(k)
+        stream, sources = self._found[part]
+        size, ordinal = stream["batch_size"], k - int(self._starts[part])
+        elements = ordinal * size + self._rows[size]
+        batch, problems = _empty(k, stream, elements), []
+        for row, element in enumerate(elements.tolist()):
+            batch["weight"][row] = 0
+            if element >= self._counts[part]:
+                continue
+            record, source = element, sources[0]
+            for source in sources:
+                if record < len(source):
+                    break
+                record -= len(source)
+            picture, problem = _picture(source, record, stream, max_crop_loss=self._max_crop_loss)
+            if problem is None:
+                batch["image"][row], batch["weight"][row] = picture, 1
+            else:
+                batch["bad"][row] = 1
+                problems.append(problem | {"k": k, "element": element})
+        return batch | {"problems": json.dumps(problems)}
+
+
+def _empty(k: int, stream: dict, elements: np.ndarray) -> dict:
+    rows = len(elements)
+    return {
+        "k": np.int64(k),
+        "image": np.zeros((rows, stream["height"], stream["width"], 3), np.uint8),
+        "weight": np.ones(rows, np.float32),
+        "element": (elements & 0xFFFFFFFF).astype(np.uint32),
+        "bad": np.zeros(rows, np.int32),
+    }
+
+
+def _picture(source, record: int, stream: dict, **options) -> tuple[np.ndarray | None, dict | None]:
+    """(picture, None), or (None, what is wrong with the record)."""
+    key = None
+    try:
+        example = source[record]
+        key = example.id
+        if not example.images:
+            raise DataError(f"{key}: has no image, expected one.")
+        bucket = stream["height"], stream["width"]
+        return transforms.picture(example.images[0].data, bucket, name=key, **options), None
+    except DataError as error:
+        shard, number = source.where(record) if hasattr(source, "where") else (None, record)
+        return None, {"source": source.name, "shard": shard, "record": number, "key": key, "reason": str(error)}
+
+
+def _check_rows(rows, stream: dict) -> np.ndarray:
+    rows = np.asarray(rows, np.int64)
+    size = stream["batch_size"]
+    if rows.ndim != 1 or (rows.size and not (0 <= rows.min() and rows.max() < size)):
+        raise DataError(f"rows: {rows.tolist()} for batch_size {size}, expected row numbers below it.")
+    return rows
+
+
+class _ProblemList:
+    """The bad records of the batches taken so far, on disk as they come.
+
+    The file is rewritten whole: object stores cannot append, and the budget keeps it short. A record met again, after a
+    resume or in another epoch at the same batch, is listed once.
+    """
+
+    def __init__(self, workdir, host: int):
+        self.path = epath.Path(workdir) / f"bad_records.{host}.jsonl" if workdir is not None else None
+        lines = self.path.read_text().splitlines() if self.path is not None and self.path.exists() else []
+        self._lines = dict.fromkeys(lines)
+
+    def add(self, problems: list[dict]) -> None:
+        new = [line for line in map(json.dumps, problems) if line not in self._lines]
+        if new and self.path is not None:
+            self._lines |= dict.fromkeys(new)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.write_text("".join(line + "\n" for line in self._lines))

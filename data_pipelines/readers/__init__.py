@@ -1,0 +1,31 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Readers: one data-set family a file. `READERS` maps the name that `prepare` takes to (module, class).
+
+A reader has
+  options() -> dict            what it was asked for, for the manifest (JSON values)
+  partitions() -> [str, ...]   units of parallel work, in a fixed order, the same on every call
+  read(partition)              yields (key, Example or DataError) in a fixed order; keys are unique in the data set
+                               and a record that cannot be read is yielded as its DataError, never raised
+and pickles, since other processes call `read`. A data set that cannot be read at all raises DataError.
+"""
+
+import importlib
+
+from data_pipelines.errors import DataError
+
+READERS = {
+    "folder": ("data_pipelines.readers.folder", "Folder"),
+    "webdataset": ("data_pipelines.readers.webdataset", "WebDataset"),
+    "tfds": ("data_pipelines.readers.tfds", "Tfds"),
+    "photographs": ("data_pipelines.photographs", "Photographs"),
+}
+NEEDS_NO_SOURCE = ("photographs",)
+
+
+def get(name: str):
+    """The reader class called `name`."""
+    if name not in READERS:
+        raise DataError(f"reader: '{name}' is unknown, expected one of {', '.join(READERS)}.")
+    module, attribute = READERS[name]
+    return getattr(importlib.import_module(module), attribute)

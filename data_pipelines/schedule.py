@@ -1,0 +1,87 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Which sub-stream batch k comes from, in closed form (contract 3).
+
+A phase lasts `steps` batches and deals them in blocks of M = sum of shares: sub-stream s stands share_s times in each
+block, in an order drawn from (seed, phase, block). So the ordinal of batch k within its sub-stream follows from k alone
+and every host knows it.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from data_pipelines import seeds
+from data_pipelines.errors import DataError
+
+STREAM_FIELDS = {"shape_class": str, "height": int, "width": int, "batch_size": int, "share": int}
+
+
+class Schedule:
+    """schedule[k] -> (stream id, stream, ordinal).
+
+    Stream ids count over all phases: a sub-stream belongs to one phase, so the same bucket in two phases is two
+    sub-streams. `streams[id]` is the stream's dict with `phase` and `id` added.
+    """
+
+    def __init__(self, phases: Sequence[Mapping], seed: int):
+        if not phases:
+            raise DataError("data.phases: is empty, expected at least one phase with steps and streams.")
+        self.seed, self.streams = int(seed), []
+        self._starts, self._ids, self._shares = [0], [], []
+        for p, phase in enumerate(phases):
+            steps, streams = _phase(phase, p)
+            ids = range(len(self.streams), len(self.streams) + len(streams))
+            self.streams += [dict(s, phase=p, id=i) for s, i in zip(streams, ids)]
+            self._ids.append(np.repeat(ids, [s["share"] for s in streams]))
+            self._shares.append({i: s["share"] for s, i in zip(streams, ids)})
+            self._starts.append(self._starts[-1] + steps)
+        self._order = functools.lru_cache(maxsize=64)(self._draw)
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __getitem__(self, k: int) -> tuple[int, dict, int]:
+        if not 0 <= k < len(self):
+            raise IndexError(f"batch {k} of {len(self)}")
+        phase = int(np.searchsorted(self._starts, k, side="right")) - 1
+        block, position = divmod(int(k) - self._starts[phase], len(self._ids[phase]))
+        ids, before = self._order(phase, block)
+        stream = int(ids[position])
+        return stream, self.streams[stream], block * self._shares[phase][stream] + int(before[position])
+
+    def _draw(self, phase, block):
+        """The stream ids of a block in order, and how often each id stood before its place in the block."""
+        order = seeds.permutation(len(self._ids[phase]), self.seed, seeds.BLOCK, phase, block)
+        ids = self._ids[phase][order]
+        return ids, [int(np.sum(ids[:i] == ids[i])) for i in range(len(ids))]
+
+    def __getstate__(self):
+        return {name: value for name, value in self.__dict__.items() if name != "_order"}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._order = functools.lru_cache(maxsize=64)(self._draw)
+
+
+def _phase(phase: Mapping, p: int) -> tuple[int, list[dict]]:
+    """Checks one phase of the config and returns (steps, streams as plain dicts)."""
+    phase = dict(phase)
+    where = f"data.phases[{p}]"
+    if set(phase) != {"steps", "streams"}:
+        raise DataError(f"{where}: has the fields {sorted(phase)}, expected steps and streams.")
+    if type(phase["steps"]) is not int or phase["steps"] < 1:
+        raise DataError(f"{where}.steps: is {phase['steps']!r}, expected a positive int.")
+    streams = [dict(stream) for stream in phase["streams"]]
+    if not streams:
+        raise DataError(f"{where}.streams: is empty, expected at least one stream.")
+    for i, stream in enumerate(streams):
+        if set(stream) != set(STREAM_FIELDS):
+            raise DataError(f"{where}.streams[{i}]: has {sorted(stream)}, expected {sorted(STREAM_FIELDS)}.")
+        for field, kind in STREAM_FIELDS.items():
+            value = stream[field]
+            if type(value) is not kind or (kind is int and value < 1):
+                expected = "a positive int" if kind is int else "a string"
+                raise DataError(f"{where}.streams[{i}].{field}: is {value!r}, expected {expected}.")
+    return phase["steps"], streams

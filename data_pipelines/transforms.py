@@ -1,0 +1,135 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""From encoded bytes to the uint8 picture of a bucket: decoding, resizing, cropping, flipping.
+
+What `decode` does with unusual files:
+  truncated or empty file, no picture at all, broken metadata    DataError
+  decompression bomb (more than MAX_PIXELS by its header)        DataError before a pixel is decoded
+  32-bit integer or floating-point samples                       DataError (their range is not known)
+  CMYK (Adobe's inverted kind too), YCbCr, Lab                   converted to RGB by PIL
+  16-bit grey                                                    scaled to 8 bits (PIL's own conversion would clip)
+  16-bit colour                                                  PIL keeps the high byte
+  palette, 1-bit, grey                                           converted to RGB
+  alpha or a transparent colour                                  composited over white
+  EXIF orientation                                               applied: the size is the one displayed
+  several frames (GIF, TIFF)                                     the first frame
+"""
+
+import io
+import math
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps
+
+from data_pipelines import buckets
+from data_pipelines.errors import DataError
+
+MAX_PIXELS = Image.MAX_IMAGE_PIXELS  # PIL's own warning level, 89,478,485: about 9,500^2
+# A fixed list: PIL would try every plugin it has, and that for EPS starts Ghostscript.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
+
+assert not ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+def decode(data: bytes, name: str = "image") -> Image.Image:
+    """The RGB picture in `data`, upright. `name` names the file in the DataError."""
+    if not data:
+        raise DataError(f"{name}: the file is empty, expected an encoded picture.")
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if image.width * image.height <= MAX_PIXELS:
+            return _to_rgb(image, name)
+    except DataError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{name}: too many pixels, expected at most {MAX_PIXELS} ({error})") from error
+    except Exception as error:  # PIL's plugins raise a dozen kinds on broken files
+        raise DataError(f"{name}: cannot be decoded, expected a whole {', '.join(FORMATS)} picture ({error}).") from error
+    raise DataError(f"{name}: {image.width} x {image.height} pixels, expected at most {MAX_PIXELS}.")
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    image.load()
+    if image.mode in ("I", "F"):
+        raise DataError(f"{name}: 32-bit samples (mode {image.mode}), expected 8 or 16 bits a channel.")
+    if image.mode.startswith("I;16"):
+        grey = np.asarray(image).astype(np.uint32)
+        image = _keep_exif(Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8)), image)
+    elif image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        white.alpha_composite(rgba)
+        image = _keep_exif(white, image)
+    if image.getexif():
+        image = ImageOps.exif_transpose(image)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _keep_exif(new, old):
+    new.getexif().update(old.getexif())
+    return new
+
+
+def cover(image: Image.Image, bucket: buckets.Bucket) -> Image.Image:
+    """Resizes with LANCZOS, keeping the aspect ratio, to the smallest picture that covers the bucket (H, W)."""
+    scale = max(bucket[1] / image.width, bucket[0] / image.height)
+    size = max(bucket[1], round(image.width * scale)), max(bucket[0], round(image.height * scale))
+    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+
+
+def picture(
+    data: bytes,
+    bucket: buckets.Bucket,
+    *,
+    rng: np.random.Generator | None = None,
+    flip: float = 0.0,
+    random_crop: bool = False,
+    max_crop_loss: float = buckets.MAX_CROP_LOSS,
+    name: str = "image",
+) -> np.ndarray:
+    """Decodes `data` to the bucket: resize to cover, crop (centre, or anywhere), flip with probability `flip`.
+
+    Without `rng` the crop is the centre and nothing is flipped. With it three numbers are drawn whatever the options,
+    so that switching one of them leaves the others' outcome alone.
+
+    Returns:
+      uint8 [H, W, 3].
+    Raises:
+      DataError: a picture that does not decode, or that would lose more than `max_crop_loss` to the crop.
+    """
+    image = decode(data, name)
+    height, width = bucket
+    loss = buckets.crop_loss(image.height, image.width, bucket)
+    if loss > max_crop_loss:
+        raise DataError(
+            f"{name}: {image.width} x {image.height} would lose {loss:.0%} of its area in bucket {height}x{width}, "
+            f"expected at most {max_crop_loss:.0%}."
+        )
+    image = cover(image, bucket)
+    u_flip, u_y, u_x = (1.0, 0.5, 0.5) if rng is None else rng.random(3)
+    if not random_crop:
+        u_y = u_x = 0.5
+    top = min(int(u_y * (image.height - height + 1)), image.height - height)
+    left = min(int(u_x * (image.width - width + 1)), image.width - width)
+    array = np.asarray(image)[top : top + height, left : left + width]
+    return array[:, ::-1] if u_flip < flip else array
+
+
+def tokenizer_size(height: int, width: int, min_pixels: int, max_pixels: int, multiple: int = 16) -> tuple[int, int]:
+    """(height, width) of the tokenizer's input (spec tokenizer 1.4): multiples of 16 with a bounded area."""
+    h, w = round(height / multiple) * multiple, round(width / multiple) * multiple
+    if h * w > max_pixels:
+        beta = math.sqrt(height * width / max_pixels)
+        h = math.floor(height / beta / multiple) * multiple
+        w = math.floor(width / beta / multiple) * multiple
+    elif h * w < min_pixels:
+        beta = math.sqrt(min_pixels / (height * width))
+        h = math.ceil(height * beta / multiple) * multiple
+        w = math.ceil(width * beta / multiple) * multiple
+    return max(h, multiple), max(w, multiple)
+
+
+def tokenizer_picture(image: Image.Image, min_pixels: int = 32**2, max_pixels: int = 512**2) -> np.ndarray:
+    """uint8 [h, w, 3]: the whole picture at `tokenizer_size`, by PIL's bicubic (spec tokenizer 1.4)."""
+    height, width = tokenizer_size(image.height, image.width, min_pixels, max_pixels)
+    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
