@@ -77,17 +77,14 @@ def get_config(size: str = "full") -> ConfigDict:
         source = {"name": "photographs", "path": "data/photographs", "reader": "photographs", "weight": 1.0}
         stream = {"shape_class": "picture", "height": 64, "width": 64, "batch_size": 8, "share": 1}
         c.data.phases = [{"steps": 3_000, "streams": [stream]}]
-        validation_stream = {**stream, "batch_size": 32}
     else:
         source = {"name": "pictures", "path": "data/pictures", "reader": "", "weight": 1.0}
         c.data.phases = [  # FOCUS 3.5: 136k steps at 256, 28k at 512, batch 256
             {"steps": 136_000, "streams": buckets.picture_streams(256, 256, dict(zip(buckets.ANCHORS_256, SHARES.values())))},
             {"steps": 28_000, "streams": buckets.picture_streams(512, 256, SHARES)},
         ]
-        validation_stream = {"shape_class": "picture", "height": 256, "width": 256, "batch_size": 256, "share": 1}
     c.data.sources = [source]
     c.data.validation = [dict(source)]  # their validation split
-    c.data.validation_stream = validation_stream
     c.data.max_crop_loss = 0.2  # ILLUME+: a picture that loses more to the bucket's crop is left out
     c.data.flip = 0.5
     c.data.random_crop = True

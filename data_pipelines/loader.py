@@ -243,6 +243,7 @@ class BatchIterator:
             num_threads=config["threads"], prefetch_buffer_size=max(config["prefetch"], config["threads"])
         )
         dataset = grain.MapDataset.source(batches)[k:].to_iter_dataset(options)
+        self._copy = config["workers"] > 0
         if config["workers"]:
             dataset = dataset.mp_prefetch(
                 grain.MultiprocessingOptions(
@@ -260,6 +261,8 @@ class BatchIterator:
         item = next(self._iterator)
         k = int(item.pop("k"))
         self._problems.add(json.loads(item.pop("problems")))
+        if self._copy:  # arrays of worker processes live in shared memory, which must not outlive the iterator
+            item = {name: np.array(value) for name, value in item.items()}
         return k, self._batches.stream(k), item
 
     def close(self) -> None:

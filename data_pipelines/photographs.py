@@ -65,7 +65,7 @@ class Photographs:
 
     def read(self, partition: str):
         (package, folder), split, scales = PHOTOGRAPHS[partition]
-        photograph = transforms.decode(_locate(package, folder, partition).read_bytes(), partition)
+        photograph = load(partition)
         for scale in scales:
             image = photograph
             if scale > 1:
@@ -86,9 +86,11 @@ class Photographs:
                     )
 
 
-def _locate(package: str, folder: str, name: str) -> epath.Path:
+def load(name: str) -> PilImage.Image:
+    """One of PHOTOGRAPHS in RGB, whole."""
+    (package, folder), _, _ = PHOTOGRAPHS[name]
     spec = importlib.util.find_spec(package)  # finds the folder without importing the package
     path = epath.Path(spec.submodule_search_locations[0]) / folder / name if spec else None
     if path is None or not path.exists():
         raise DataError(f"photographs: {package}/{folder}/{name} is missing, expected the wheel of {package} installed.")
-    return path
+    return transforms.decode(path.read_bytes(), name)

@@ -12,6 +12,7 @@ a hash of each record of its own, so damage inside a shard surfaces at the lates
 """
 
 import bisect
+import contextlib
 import hashlib
 import json
 import os
@@ -65,28 +66,58 @@ def local(path) -> str:
     return text
 
 
+@contextlib.contextmanager
+def writing(path):
+    """Turns what a failed write raises (no space, no permission, no folder) into one sentence."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # ArrayRecord raises RuntimeError
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise DataError(f"{path}: cannot be written ({reason}), expected free space and write permission.") from error
+
+
+def write_json(path, content) -> None:
+    """A JSON file, whole or absent."""
+    path = epath.Path(path)
+    partial = path.parent / f".{path.name}.partial"
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+        sync(partial)
+        partial.rename(path)
+
+
+def sync(path) -> None:
+    """Flushes a local file to disk, so that a rename cannot overtake its content."""
+    if "://" not in os.fspath(path):
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+
+
 class Writer:
     """One shard, whole or absent: written under a temporary name, flushed to disk, then renamed."""
 
     def __init__(self, path):
         self.path = epath.Path(path)
         self.partial = self.path.parent / f".{self.path.name}.partial"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.partial.unlink(missing_ok=True)
-        self._writer = ArrayRecordWriter(local(self.partial), _WRITER_OPTIONS)
+        with writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.partial.unlink(missing_ok=True)
+            self._writer = ArrayRecordWriter(local(self.partial), _WRITER_OPTIONS)
         self.records = 0
 
     def write(self, data: bytes) -> None:
-        self._writer.write(data)
+        with writing(self.path):
+            self._writer.write(data)
         self.records += 1
 
     def close(self) -> dict:
         """Finishes the shard and returns its manifest entry without the file name."""
-        self._writer.close()
-        entry = {"records": self.records, "bytes": self.partial.stat().length, "sha256": checksum(self.partial)}
-        with open(local(self.partial), "rb") as file:
-            os.fsync(file.fileno())
-        self.partial.rename(self.path)
+        with writing(self.path):
+            self._writer.close()
+            entry = {"records": self.records, "bytes": self.partial.stat().length, "sha256": checksum(self.partial)}
+            sync(self.partial)
+            self.partial.rename(self.path)
         return entry
 
     def abandon(self) -> None:

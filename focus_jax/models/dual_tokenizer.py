@@ -98,7 +98,7 @@ def dual_tokenizer(
     pixel: patch, groups, codes, code_dim, code_block, encoder and decoder (each widths, blocks, attention_levels),
     scan, remat. commitment: SimVQ's beta.
     """
-    sides = {
+    sides: dict[str, Any] = {
         f"{side}_{key}": tuple(value) if isinstance(value, list | tuple) else value
         for side in ("encoder", "decoder")
         for key, value in pixel[side].items()

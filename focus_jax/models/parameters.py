@@ -19,12 +19,14 @@ CONV_AXES = (None, None, "conv_in", "conv_out")
 DENSE_AXES = ("dense_in", "dense_out")
 
 
-def named(init: Initialiser, axes: Sequence[str | None]) -> Initialiser:
+def named(init: Initialiser, axes: Sequence[str | None]) -> Callable[..., Any]:
     """The initialiser `init` whose result carries the logical axis names `axes` (one a dimension)."""
     return nn.with_logical_partitioning(init, tuple(axes))
 
 
-def scale_and_bias(module: nn.Module, channels: int, scale_init: Initialiser = nn.initializers.ones) -> tuple:
+def scale_and_bias(
+    module: Any, channels: int, scale_init: Initialiser = nn.initializers.ones
+) -> tuple[jax.Array, jax.Array]:
     """The parameters scale and bias [channels] of a normalisation layer, as float32."""
     scale = module.param("scale", named(scale_init, ("norm",)), (channels,), module.param_dtype)
     bias = module.param("bias", named(nn.initializers.zeros, ("norm",)), (channels,), module.param_dtype)
@@ -68,10 +70,14 @@ class Conv(nn.Module):
         shape = (self.kernel, self.kernel, x.shape[-1], self.features)
         default = torch_uniform(self.kernel * self.kernel * x.shape[-1])
         kernel = self.param("kernel", named(self.kernel_init or default, CONV_AXES), shape, self.param_dtype)
+        # Gathered whole (but for tensor parallelism) in the compute dtype: the FSDP gather moves half the bytes in bfloat16.
+        # Left to itself, XLA's partitioner also gave wrong kernel gradients where rows lie on two mesh axes and the
+        # kernel on one of them and a third (jax 0.10.2, 2 x 2 x 2 CPU devices).
+        kernel = nn.with_logical_constraint(kernel.astype(self.dtype), (None, None, None, "channels"))
         pad = self.kernel // 2 if self.padding is None else self.padding
         y = jax.lax.conv_general_dilated(
             x.astype(self.dtype),
-            kernel.astype(self.dtype),
+            kernel,
             (self.stride, self.stride),
             ((pad, pad), (pad, pad)),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),

@@ -8,6 +8,8 @@ and nearest at ratios that are no integer (floor index instead of pixel centres)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,7 +58,7 @@ def bilinear(x: jax.Array, size: tuple[int, int]) -> jax.Array:
     return _image_resize(x, size, "linear", False)
 
 
-def nearest(x: jax.Array, size: tuple[int, int]) -> jax.Array:
+def nearest(x: jax.Array, size: Sequence[int]) -> jax.Array:
     """[B, h, w, C] -> [B, H, W, C] as F.interpolate(mode="nearest"): output o reads input floor(o * n_in / n_out)."""
     b, h, w, c = x.shape
     height, width = size

@@ -25,7 +25,7 @@ SCHEMA: dict[str, type | tuple[type, ...]] = {
     "checkpoint_every": int, "checkpoint_keep": int, "best": str, "log_every": int, "pictures_every": int,
     "health.spike": float, "health.warmup": int, "health.max_skipped": int, "health.watchdog": float, "profile_steps": (tuple, list),
     "hlo_dump": bool, "compile_cache": str, "data.sources": (tuple, list), "data.validation": (tuple, list),
-    "data.phases": (tuple, list), "data.validation_stream": ConfigDict, "data.max_crop_loss": float, "data.flip": float,
+    "data.phases": (tuple, list), "data.max_crop_loss": float, "data.flip": float,
     "data.random_crop": bool, "data.workers": int, "data.threads": int, "data.prefetch": int, "data.bad_record_budget": int,
 }  # fmt: skip
 GROUP: dict[str, type | tuple[type, ...]] = {
@@ -64,7 +64,7 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
         holder = config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
         values(argv)
     except (AttributeError, KeyError, IndexError, TypeError, ValueError, flags.Error) as e:
-        said = " ".join(str(e).replace("\\'", "'").split()).strip("'\"")
+        said = " ".join(str(e.args[0] if e.args else e).split()).strip("'")
         raise UserError(f"{spec}: {_blame(overrides, said)}{said.rstrip('.')}.") from e
     return holder.value
 
@@ -95,9 +95,12 @@ def total_steps(config: ConfigDict) -> int:
 
 
 def streams(config: ConfigDict) -> list[dict[str, Any]]:
-    """Every sub-stream of every phase, and the validation stream, as plain dicts."""
-    out = [dict(s, where=f"data.phases[{i}].streams[{j}]") for i, p in enumerate(config.data.phases) for j, s in enumerate(p["streams"])]
-    return [*out, dict(config.data.validation_stream, where="data.validation_stream")]
+    """Every sub-stream of every phase as plain dicts; `where` is its place in the config."""
+    return [
+        dict(s, where=f"data.phases[{i}].streams[{j}]")
+        for i, p in enumerate(config.data.phases)
+        for j, s in enumerate(p["streams"])
+    ]
 
 
 def _typed(config: Mapping[str, Any], field: str, types, where: str) -> None:
@@ -155,7 +158,7 @@ def validate(config: ConfigDict, devices: int) -> None:
     stage = stages.module(config)
     for stream in streams(config):
         where, batch = f"config.{stream['where']}", int(stream["batch_size"])
-        parts = ways * (1 if stream["where"].endswith("validation_stream") else config.accumulate)
+        parts = ways * config.accumulate
         if batch % parts:
             raise UserError(
                 f"{where}.batch_size: {batch} is not a multiple of {parts} (mesh {sizes} puts rows on {ways} shards, "

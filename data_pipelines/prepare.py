@@ -1,0 +1,363 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Turns a raw data set into validated ArrayRecord shards by split and bucket.
+
+  python -m data_pipelines.prepare folder --source=PICTURES --output=DIR --buckets=256 --validation=0.05
+  python -m data_pipelines.prepare webdataset --source=TARS --output=DIR --min-side=256 --workers=16
+  python -m data_pipelines.prepare tfds --source=DATA_SET_DIR --output=DIR
+  python -m data_pipelines.prepare photographs --output=DIR
+
+Every picture is decoded once to see that it is whole; then records that the filters or the de-duplication refuse are
+dropped and counted by reason in DIR/manifest.json, and the rest are stored as they came (never re-encoded). A record
+that cannot be read is listed in DIR/bad_records.jsonl; more of them than --bad-budget end the run.
+
+Interrupted at any point, DIR holds no manifest and no half-written shard under a shard's name; the same command goes on
+where it stopped and ends with the same bytes as an uninterrupted run.
+"""
+
+import argparse
+import collections
+import dataclasses
+import functools
+import hashlib
+import inspect
+import json
+import sys
+import time
+
+from etils import epath
+
+from data_pipelines import buckets as buckets_lib
+from data_pipelines import dedup, readers, shards, transforms
+from data_pipelines.engine import Local
+from data_pipelines.errors import DataError
+from data_pipelines.example import SCHEMA_VERSION, Example, Image, encode
+
+BAD_RECORDS = "bad_records.jsonl"
+_WORK = ".prepare"
+SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What decides the result. Bounds of None are off."""
+
+    buckets: tuple[buckets_lib.Bucket, ...] = buckets_lib.ANCHORS_256
+    max_crop_loss: float = buckets_lib.MAX_CROP_LOSS
+    min_side: int | None = None  # pixels of the shorter side
+    max_aspect: float | None = None  # longer side / shorter side
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    near: int = 3  # bits of the perceptual hash; -1: exact duplicates only
+    validation: float = 0.0  # share of the records without a split, by hash of their key
+    test: float = 0.0
+
+    def __post_init__(self):
+        if not (0 <= self.validation and 0 <= self.test and self.validation + self.test < 1):
+            raise DataError(f"prepare: validation {self.validation} and test {self.test}, expected shares below 1.")
+        if not -1 <= self.near < 64:
+            raise DataError(f"prepare: near is {self.near}, expected -1 (off) to 63 bits.")
+
+
+def prepare(
+    name: str, source="", output="", *, workers: int = 0, bad_budget: int = 0, engine=None, reader_options=None, **options
+) -> dict:
+    """Prepares a data set and returns its manifest.
+
+    Args:
+      name: of the reader (readers.READERS).
+      source, output: directories; the output may be a finished or interrupted run of the same command.
+      workers: processes; 0 runs in this one.
+      bad_budget: how many records may be unreadable.
+      engine: what maps the work (engine.py), by default Local(workers).
+      reader_options: keyword arguments of the reader.
+      options: fields of Options; the reader's own defaults come before those of Options.
+
+    Raises:
+      DataError: no such reader or source, an output that holds other data or cannot be written, too many bad records.
+    """
+    cls = readers.get(name)
+    reader = cls(source, **(reader_options or {}))
+    options = Options(**(getattr(cls, "defaults", {}) | options))
+    output, engine = epath.Path(output), engine or Local(workers)
+    partitions = reader.partitions()
+    job = {
+        "schema_version": SCHEMA_VERSION,
+        "reader": name,
+        "reader_options": reader.options(),
+        "options": json.loads(json.dumps(dataclasses.asdict(options))),
+        "partitions": len(partitions),
+        "source_listing": hashlib.sha256(json.dumps(partitions).encode()).hexdigest(),
+    }
+    if (output / shards.MANIFEST).exists():
+        manifest = shards.read_manifest(output)
+        if manifest["job"] != job:
+            raise DataError(f"{output}: holds data of another source or other options, expected an empty --output.")
+        return manifest
+    work = output / _WORK
+    _claim(work, output, job)
+
+    scan = functools.partial(_scan, reader, options, work)
+    scans = []
+    for found in _progress("scan", engine.map(scan, list(enumerate(partitions))), len(partitions)):
+        scans.append(found)
+        _check_budget(scans, bad_budget, output)
+    _write_bad_records(scans, output)
+    decisions, dropped = _decide(scans, options)
+    write = functools.partial(_write, reader, output)
+    items = [(number, partition, keep) for (number, partition), keep in zip(enumerate(partitions), decisions)]
+    splits = {}
+    for entries in _progress("write", engine.map(write, items), len(partitions)):
+        for split, bucket, entry in entries:
+            splits.setdefault(split, {}).setdefault(bucket, []).append(entry)
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "job": job,
+        "records": {s: {b: sum(e["records"] for e in es) for b, es in bs.items()} for s, bs in splits.items()},
+        "dropped": dict(dropped),
+        "bad": sum("bad" in record for found in scans for record in found),
+        "splits": splits,
+    }
+    if not splits:
+        raise DataError(f"{source or name}: no record is left, expected some; dropped: {dict(dropped) or 'none found'}.")
+    shards.write_json(output / shards.MANIFEST, manifest)
+    work.rmtree()
+    return manifest
+
+
+def ensure_prepared(source) -> None:
+    """Prepares a config source {path, reader, options} whose path holds no manifest yet, if that needs no download.
+
+    Call it in one process of a run, before the others open the source.
+    """
+    if (epath.Path(source["path"]) / shards.MANIFEST).exists():
+        return
+    reader = source.get("reader")
+    if reader not in readers.NEEDS_NO_SOURCE:
+        raise DataError(
+            f"{source['path']}: holds no prepared data; run python -m data_pipelines.prepare "
+            f"{reader or 'READER'} --source=DIR --output={source['path']} first."
+        )
+    prepare(reader, "", source["path"], reader_options=dict(source.get("options") or {}))
+
+
+# ------------------------------------------------------------------------------------------ first pass, in parallel
+def _scan(reader, options: Options, work: epath.Path, item: tuple[int, str]) -> list[dict]:
+    """What is in a partition: for each record {key, bad}, {key, drop} or {key, split, bucket, sizes, exact, near}."""
+    number, partition = item
+    marker = work / f"scan-{number:05d}.json"
+    if marker.exists():
+        return json.loads(marker.read_text())
+    found = [_examine(key, example, options) for key, example in reader.read(partition)]
+    shards.write_json(marker, found)
+    return found
+
+
+def _examine(key: str, example: Example | DataError, options: Options) -> dict:
+    if isinstance(example, DataError):
+        return {"key": key, "bad": str(example)}
+    if not example.images:
+        return {"key": key, "drop": "no image"}
+    try:
+        encode(example)
+        images = [transforms.decode(image.data, key) for image in example.images]
+    except DataError as error:
+        return {"key": key, "bad": str(error)}
+    split = example.split or _deal_split(key, options)
+    if split not in SPLITS:
+        return {"key": key, "bad": f"{key}: split is '{split}', expected one of {', '.join(SPLITS)}."}
+    height, width = images[0].height, images[0].width
+    bucket = buckets_lib.nearest(height, width, options.buckets)
+    if reason := _refused(height, width, bucket, options):
+        return {"key": key, "drop": reason}
+    exact, near = dedup.hashes(images, options.near)
+    sizes = [list(image.size) for image in images]
+    return {"key": key, "split": split, "bucket": buckets_lib.name(bucket), "sizes": sizes, "exact": exact, "near": near}
+
+
+def _refused(height: int, width: int, bucket: buckets_lib.Bucket, options: Options) -> str | None:
+    """Why the filters drop a picture of this size, or None."""
+    if options.min_side is not None and min(height, width) < options.min_side:
+        return "smallest side"
+    if options.max_aspect is not None and max(height, width) > options.max_aspect * min(height, width):
+        return "aspect"
+    if options.min_pixels is not None and height * width < options.min_pixels:
+        return "too few pixels"
+    if options.max_pixels is not None and height * width > options.max_pixels:
+        return "too many pixels"
+    return "crop loss" if buckets_lib.crop_loss(height, width, bucket) > options.max_crop_loss else None
+
+
+def _deal_split(key: str, options: Options) -> str:
+    """By hash of the key, so that adding pictures moves none from one split to another."""
+    u = int.from_bytes(hashlib.sha256(key.encode(errors="surrogateescape")).digest()[:8]) / 2**64
+    return "validation" if u < options.validation else "test" if u < options.validation + options.test else "train"
+
+
+# --------------------------------------------------------------------------------------------- between the passes
+def _decide(scans: list[list[dict]], options: Options) -> tuple[list[list], collections.Counter]:
+    """For each partition [[index, key, split, bucket, sizes], ...] to keep, and the dropped counted by reason."""
+    dropped = collections.Counter(record["drop"] for found in scans for record in found if "drop" in record)
+    good = [(p, i, record) for p, found in enumerate(scans) for i, record in enumerate(found) if "split" in record]
+    _check_keys(good)
+    twins = dedup.duplicates(((r["split"], r["exact"], r["near"]) for _, _, r in good), options.near)
+    dropped.update(twins.values())
+    keep = [[] for _ in scans]
+    for n, (p, i, record) in enumerate(good):
+        if n not in twins:
+            keep[p].append([i, record["key"], record["split"], record["bucket"], record["sizes"]])
+    return keep, dropped
+
+
+def _check_keys(good: list) -> None:
+    seen = set()
+    for _, _, record in good:
+        if record["key"] in seen:
+            raise DataError(f"{record['key']}: this key stands twice in the source, expected unique keys.")
+        seen.add(record["key"])
+
+
+def _check_budget(scans: list, budget: int, output: epath.Path) -> None:
+    bad = [record for found in scans for record in found if "bad" in record]
+    if len(bad) > budget:
+        _write_bad_records(scans, output)
+        raise DataError(
+            f"{output / BAD_RECORDS}: {len(bad)} bad records, expected at most --bad-budget={budget}; "
+            f"the last one: {bad[-1]['bad']}"
+        )
+
+
+def _write_bad_records(scans: list, output: epath.Path) -> None:
+    lines = [
+        json.dumps({"key": record["key"], "reason": record["bad"]}) + "\n"
+        for found in scans
+        for record in found
+        if "bad" in record
+    ]
+    with shards.writing(output / BAD_RECORDS):
+        (output / BAD_RECORDS).write_text("".join(lines))
+
+
+# ----------------------------------------------------------------------------------------- second pass, in parallel
+def _write(reader, output: epath.Path, item: tuple[int, str, list]) -> list[tuple]:
+    """Writes the records to keep of a partition and returns (split, bucket, manifest entry of the shard), ..."""
+    number, partition, keep = item
+    marker = output / _WORK / f"write-{number:05d}.json"
+    decision = hashlib.sha256(json.dumps(keep).encode()).hexdigest()
+    if marker.exists():
+        done = json.loads(marker.read_text())
+        if done["decision"] == decision:
+            return done["entries"]
+    writers, wanted = {}, {index: rest for index, *rest in keep}
+    try:
+        for index, (key, example) in enumerate(reader.read(partition) if keep else ()):
+            if index not in wanted:
+                continue
+            wanted_key, split, bucket, sizes = wanted.pop(index)
+            if key != wanted_key or isinstance(example, DataError) or len(example.images) != len(sizes):
+                raise DataError(f"{key}: changed while it was being prepared, expected a source at rest.")
+            example.split = split
+            example.images = [Image(data=i.data, width=w, height=h) for i, (w, h) in zip(example.images, sizes)]
+            if (split, bucket) not in writers:
+                path = output / split / bucket / f"{number:05d}{shards.SUFFIX}"
+                writers[split, bucket] = shards.Writer(path)
+            writers[split, bucket].write(encode(example))
+        if wanted:
+            raise DataError(f"{partition}: records are missing that were there before, expected a source at rest.")
+        entries = []
+        for (split, bucket), writer in sorted(writers.items()):
+            file = f"{split}/{bucket}/{writer.path.name}"
+            entries.append([split, bucket, {"file": file} | writer.close()])
+    except BaseException:
+        for writer in writers.values():
+            writer.abandon()
+        raise
+    shards.write_json(marker, {"decision": decision, "entries": entries})
+    return entries
+
+
+def _claim(work: epath.Path, output: epath.Path, job: dict) -> None:
+    """Makes the work directory of this job, or checks that the one there is of the same job."""
+    path = work / "job.json"
+    with shards.writing(output):
+        claimed = json.loads(path.read_text()) if path.exists() else None
+    if claimed is None:
+        with shards.writing(output):
+            others = [p.name for p in output.iterdir() if p.name != _WORK] if output.exists() else []
+        if others:
+            raise DataError(f"{output}: holds {sorted(others)[0]}, expected an empty or new directory for --output.")
+        shards.write_json(path, job)
+    elif claimed != job:
+        raise DataError(
+            f"{output}: holds an interrupted run of another source or other options, expected the same; remove it."
+        )
+
+
+def _progress(what: str, results, total: int):
+    """Passes results through and keeps a line with the estimated time to go on standard error."""
+    start = last = time.monotonic()
+    live = sys.stderr.isatty()
+    for done, result in enumerate(results, 1):
+        yield result
+        now = time.monotonic()
+        if now - last > (0.5 if live else 30) or (live and done == total):
+            last, left = now, (now - start) / done * (total - done)
+            line = f"{what} {done}/{total} partitions, {now - start:.0f} s, ETA {left:.0f} s"
+            print(f"\r{line:<70}" if live else line, end="" if live and done < total else "\n", file=sys.stderr)
+
+
+# ----------------------------------------------------------------------------------------------------------- command
+def _parser(cls=None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m data_pipelines.prepare",
+        description=__doc__ + ("\n\nReader:\n  " + inspect.getdoc(cls).replace("\n", "\n  ") if cls else ""),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    default = Options(**getattr(cls, "defaults", {}))
+    add = parser.add_argument
+    add("name", choices=sorted(readers.READERS), help="reader; `NAME --help` adds its own options")
+    add("--source", default="", help="directory of the raw data")
+    add("--output", required=True, help="directory of the shards")
+    add("--buckets", type=buckets_lib.parse, default=list(default.buckets), metavar="256|512|HxW,...")
+    add("--max-crop-loss", type=float, default=default.max_crop_loss, help="largest share lost to the bucket's crop")
+    add("--min-side", type=int, help="smallest allowed side in pixels")
+    add("--max-aspect", type=float, help="largest allowed longer side / shorter side")
+    add("--min-pixels", type=int, help="smallest allowed width x height")
+    add("--max-pixels", type=int, help="largest allowed width x height")
+    add("--near", type=int, default=default.near, help="bits by which near-duplicates may differ; -1: keep them")
+    add("--validation", type=float, default=0.0, help="share of records without a split to hold out")
+    add("--test", type=float, default=0.0, help="share of records without a split to hold out for test")
+    add("--workers", type=int, default=0, help="processes; 0: this one")
+    add("--bad-budget", type=int, default=0, help="unreadable records that are skipped and listed before giving up")
+    for option in _reader_options(cls):
+        kind = str if option.default is None else type(option.default)
+        flag = f"--{option.name.replace('_', '-')}"
+        add(flag, type=kind, default=option.default, help=f"of the reader (default {option.default!r})")
+    return parser
+
+
+def _reader_options(cls) -> list[inspect.Parameter]:
+    return [p for p in inspect.signature(cls).parameters.values() if p.kind == p.KEYWORD_ONLY] if cls else []
+
+
+def main(argv: list[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        named = next((argument for argument in argv if argument in readers.READERS), None)
+        cls = readers.get(named) if named else None
+        args = vars(_parser(cls).parse_args(argv))
+        name, source, output = args.pop("name"), args.pop("source"), args.pop("output")
+        reader_options = {option.name: args.pop(option.name) for option in _reader_options(cls)}
+        args["buckets"] = tuple(args["buckets"])
+        manifest = prepare(name, source, output, reader_options=reader_options, **args)
+    except DataError as error:
+        print(f"prepare: {error}", file=sys.stderr)
+        return 2
+    for split, counts in manifest["records"].items():
+        print(f"{split}: " + ", ".join(f"{count} at {bucket}" for bucket, count in counts.items()))
+    print(f"dropped: {manifest['dropped'] or 'none'}; bad: {manifest['bad']}; written to {output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

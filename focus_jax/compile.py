@@ -1,0 +1,313 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The real train step, compiled ahead of time for a TPU slice nobody has to own.
+
+    python -m focus_jax.compile --config=configs/stage1_tokenizer.py --topology=v5p:4x4x4
+    python -m focus_jax.compile --config=configs/stage1_tokenizer.py --topology=v5e:8x8 --shape=1/512x512 --report=r.json
+    python -m focus_jax.compile --config=configs/stage1_tokenizer.py --topology=v5e:16x16 --plan
+
+Needs libtpu (`pip install focus_jax[tpu]`) and no TPU. `--topology=cpu:8` takes eight fake CPU devices instead. `--plan`
+compiles nothing: state and batch are exact, activations are an estimate.
+"""
+
+import argparse
+import json
+import math
+import os
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from jax.experimental import topologies
+
+from focus_jax import hlo, stages
+from focus_jax.describe import size
+from focus_jax.errors import UserError, one_sentence
+from focus_jax.training import config as config_lib
+from focus_jax.training import flops, parts, sharding, state, step
+
+REPLICATED_LIMIT = 64 * 2**20  # no larger argument or output may stand whole on every device under the fsdp table
+# GiB of one jax device: cloud.google.com/tpu/docs pages of v4, v5e, v5p, v6e and tpu7x (half a chip is a device there).
+HBM = {"TPU v4": 32, "TPU v5 lite": 16, "TPU v5": 95, "TPU v6 lite": 32, "TPU7x": 96}
+MFU = 0.4  # for the estimate of the step time
+
+# What the loader gives for each shape class: {name: (shape after the rows, dtype)}.
+BATCH = {
+    "picture": lambda s: {
+        "image": ((s["height"], s["width"], 3), np.uint8),
+        "weight": ((), np.float32),
+        "element": ((), np.uint32),
+        "bad": ((), np.int32),
+    }
+}
+
+
+def topology_devices(topology: str, slices: int = 1) -> list[Any]:
+    """Devices of "v5p:4x4x4" and the like (libtpu knows the names), or of "cpu:8". Raises: UserError."""
+    kind, _, shape = topology.partition(":")
+    if kind == "cpu":
+        have = jax.devices("cpu")
+        if not shape.isdigit() or not 0 < int(shape) <= len(have) or slices != 1:
+            raise UserError(f"--topology={topology}: expected cpu:N with N from 1 to {len(have)} fake devices, in one slice.")
+        return have[: int(shape)]
+    try:
+        return list(topologies.get_topology_desc(platform="tpu", topology_name=topology, num_slices=slices).devices)
+    except Exception as e:  # libtpu says in many ways that it is missing or does not know a name
+        said = str(e).splitlines()[0] if str(e) else type(e).__name__
+        raise UserError(
+            f"--topology={topology}: libtpu does not give it ({said}); expected a name like v5e:8x8, v5p:4x4x4 or v6e:4x4, "
+            "and libtpu installed."
+        ) from e
+
+
+def costliest(config: Any) -> dict[str, Any]:
+    """The sub-stream with the most pixels in a batch (the first of equals)."""
+    return max(all_streams(config), key=lambda s: s["batch_size"] * s["height"] * s["width"])
+
+
+def all_streams(config: Any) -> list[dict[str, Any]]:
+    """Sub-streams of all phases with their phase, without `where`."""
+    return [dict(s, phase=i) for i, p in enumerate(config.data.phases) for s in p["streams"]]
+
+
+def stream_named(config: Any, name: str) -> dict[str, Any]:
+    """The sub-stream "PHASE/HxW". Raises: UserError."""
+    for s in all_streams(config):
+        if shape_name(s) == name:
+            return s
+    names = ", ".join(shape_name(s) for s in all_streams(config))
+    raise UserError(f"--shape={name}: the config has no such shape, expected one of {names}.")
+
+
+def shape_name(stream: Mapping[str, Any]) -> str:
+    return f"{stream['phase']}/{stream['height']}x{stream['width']}"
+
+
+def abstract_batch(config: Any, stream: Mapping[str, Any], mesh: Any) -> dict[str, jax.ShapeDtypeStruct]:
+    """The global batch of a sub-stream, rows sharded."""
+    rows, n = sharding.batch_sharding(mesh, config.axes), stream["batch_size"]
+    fields = BATCH[stream["shape_class"]](stream)
+    return {k: jax.ShapeDtypeStruct((n, *shape), dtype, sharding=rows) for k, (shape, dtype) in fields.items()}
+
+
+def report(config: Any, topology: str, slices: int = 1, stream: Mapping[str, Any] | None = None, plan_only: bool = False):
+    """Compiles (or, with plan_only, estimates) one sub-stream's train step, default the costliest.
+
+    Returns: a JSON-able dict: what was asked; flops_per_device, step_seconds and the MFU assumed for them; memory: bytes on
+    one device by kind, of which `peak` decides; fits; replicated: arguments and outputs above 64 MiB that are whole on
+    every device; collectives (see hlo.collectives); compile_seconds. Memory that does not fit is a finding, no error.
+    """
+    devices = topology_devices(topology, slices)
+    config_lib.validate(config, len(devices))
+    stream = costliest(config) if stream is None else stream
+    mesh = sharding.make_mesh(config.mesh, devices)
+    stage = stages.create(config)
+    plan = state.plan(config, stage.init, tuple(e.name for e in stage.events), config_lib.total_steps(config), mesh)
+    batch = abstract_batch(config, stream, mesh)
+    kind = devices[0].device_kind
+    work = flops.train_flops(stage, plan.trained.params, plan.frozen, batch, config.accumulate) / mesh.size
+    peak = flops.peak_flops(kind, config.compute_dtype)
+    hbm = HBM[kind] * 2**30 if kind in HBM else None
+    found = {
+        "config": config.name,
+        "topology": topology,
+        "slices": slices,
+        "device_kind": kind,
+        "devices": mesh.size,
+        "mesh": dict(mesh.shape),
+        "sharding": config.sharding,
+        "accumulate": config.accumulate,
+        "shape": shape_name(stream),
+        "batch_size": stream["batch_size"],
+        "flops_per_device": work,
+        "step_seconds": work / (MFU * peak) if peak else None,
+        "assumed_mfu": MFU,
+        "hbm": hbm,
+    }
+    if plan_only:
+        found["memory"] = estimate(config, stage, plan, batch)
+    else:
+        found |= _compiled(config, stage, plan, batch)
+    total = found["memory"] and found["memory"]["peak"]
+    found["fits"] = None if hbm is None else total is not None and total <= hbm
+    return found
+
+
+def _compiled(config: Any, stage: step.Stage, plan: state.Plan, batch: Mapping[str, Any]) -> dict[str, Any]:
+    functions = step.Compiled(config, stage, plan)
+    start = time.perf_counter()
+    with functions.scope():
+        lowered = functions.train.lower(plan.trained, plan.frozen, batch)
+    lowering = time.perf_counter() - start
+    start = time.perf_counter()
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as e:
+        used = re.search(r"[Uu]sed ([\d.]+[KMGT]) of ([\d.]+[KMGT]) hbm", str(e))
+        if "RESOURCE_EXHAUSTED" not in str(e) or used is None:
+            raise
+        text = f"the compiler ran out of HBM: it wants {used.group(1)} and has {used.group(2)}"
+        return {"memory": None, "out_of_memory": text, "compile_seconds": time.perf_counter() - start}
+    seconds = time.perf_counter() - start
+    m = compiled.memory_analysis()
+    return {
+        "memory": {
+            "arguments": m.argument_size_in_bytes,
+            "outputs": m.output_size_in_bytes,
+            "aliased": m.alias_size_in_bytes,  # outputs that take the room of donated arguments
+            "temporaries": m.temp_size_in_bytes,
+            "code": m.generated_code_size_in_bytes,
+            "peak": m.peak_memory_in_bytes,
+        },
+        "replicated": replicated(plan, compiled, lowered),
+        "collectives": hlo.collectives(compiled.as_text()),
+        "lower_seconds": lowering,
+        "compile_seconds": seconds,
+    }
+
+
+def replicated(plan: state.Plan, compiled: Any, lowered: Any) -> list[dict[str, Any]]:
+    """Arguments and outputs above 64 MiB that are whole on every device of a mesh of several."""
+    if plan.mesh.size == 1:
+        return []
+    both = {
+        "argument": (lowered.args_info[0], compiled.input_shardings[0]),
+        "output": (lowered.out_info, compiled.output_shardings),
+    }
+    found = []
+    for what, (leaves, places) in both.items():
+        for (path, x), place in zip(jax.tree.leaves_with_path(leaves), jax.tree.leaves(places), strict=True):
+            n = math.prod(x.shape) * np.dtype(x.dtype).itemsize
+            if n > REPLICATED_LIMIT and place.is_fully_replicated:
+                found.append({"what": what, "name": jax.tree_util.keystr(path), "shape": list(x.shape), "bytes": n})
+    return found
+
+
+def estimate(config: Any, stage: step.Stage, plan: state.Plan, batch: Mapping[str, Any]) -> dict[str, int]:
+    """Bytes on one device without compiling: arguments exact, the rest rough.
+
+    residuals: what the forward pass keeps for the backward (a real trace of jax.vjp, remat included) for one device's
+    rows; gradients: float32, sharded as the parameters; working: the largest block that is recomputed in the backward,
+    with its gradients, taken as the outputs of its matmuls and convolutions, three times.
+    """
+    bytes_of = lambda tree: sum(
+        math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree)
+    )
+    plain = lambda tree: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+    ways = sharding.batch_ways(plan.mesh.shape, config.axes) * config.accumulate
+    rows = {k: jax.ShapeDtypeStruct((x.shape[0] // ways, *x.shape[1:]), x.dtype) for k, x in batch.items()}
+
+    def forward(trained, frozen, rows, at):
+        params = parts.unflatten(frozen | {p: x for g in trained.values() for p, x in g.items()})
+        sums, _ = stage.numerators(params, rows, stage.normalisers(rows), jax.random.key(0), at)
+        return sum(sums.values())
+
+    args = (plain(plan.trained.params), plain(plan.frozen), rows, jax.ShapeDtypeStruct((), np.int32))
+    kept = jax.eval_shape(lambda t, f, r, s: jax.vjp(lambda t: forward(t, f, r, s), t)[1], *args)
+    known = {(x.shape, x.dtype) for x in plan.abstract.values()}  # parameters are residuals too, but stand among the arguments
+    residuals = sum(
+        math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(kept) if (x.shape, x.dtype) not in known
+    )
+    working = 3 * flops.largest_remat(forward, *args)
+    arguments = bytes_of(plan.trained) + bytes_of(plan.frozen) + bytes_of(batch)
+    gradients = sum(bytes_of(x) // x.dtype.itemsize * 4 for x in jax.tree.leaves(plan.trained.params))
+    found = {"arguments": arguments, "gradients": gradients, "residuals": residuals, "working": working}
+    return found | {"peak": sum(found.values())}
+
+
+def slice_name(found: Mapping[str, Any]) -> str:
+    return found["topology"] + (f" x {found['slices']}" if found["slices"] > 1 else "")
+
+
+def text(found: Mapping[str, Any]) -> str:
+    """A report as a terminal shows it."""
+    mesh = " x ".join(f"{a} {n}" for a, n in found["mesh"].items() if n > 1) or "one device"
+    lines = [
+        f"{found['config']}  {slice_name(found)}: "
+        f"{found['devices']} x {found['device_kind']}, {mesh}, table {found['sharding']}",
+        f"shape {found['shape']}, batch {found['batch_size']}, accumulate {found['accumulate']}",
+        f"model FLOPs {found['flops_per_device'] / 1e12:.4g} T a device and step"
+        + (f"; {found['step_seconds']:.3g} s a step at {found['assumed_mfu']:.0%} MFU" if found["step_seconds"] else ""),
+    ]
+    if found["memory"] is None:
+        return "\n".join([*lines, f"does not fit: {found['out_of_memory']}"])
+    memory = ", ".join(f"{kind} {size(n)}" for kind, n in found["memory"].items())
+    room = f" of {size(found['hbm'])}: {'fits' if found['fits'] else 'DOES NOT FIT'}" if found["hbm"] else ""
+    lines.append(f"memory a device: {memory}{room}")
+    if "collectives" not in found:
+        return "\n".join([*lines, "not compiled: arguments and gradients are exact, residuals and working memory are rough"])
+    for kind, x in found["collectives"].items():
+        lines.append(f"  {kind}: {x['count']} ({x['ops']} in the program), {size(x['bytes'])}")
+    for x in found["replicated"]:
+        lines.append(f"  whole on every device: {x['what']} {x['name']} {x['shape']}, {size(x['bytes'])}")
+    if not found["replicated"]:
+        lines.append("  no argument or output above 64 MiB is whole on every device")
+    return "\n".join([*lines, f"compiled in {found['compile_seconds']:.0f} s"])
+
+
+def scale_table(reports: Sequence[Mapping[str, Any]]) -> str:
+    """Reports as the rows of docs/scale.md."""
+    rows = [
+        "| config | slice | shape | batch | accumulate | TFLOP a device | step at 40 % MFU | arguments | temporaries | peak | fits | collectives | compile |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for r in reports:
+        m = r["memory"] or {}
+        show = lambda key, m=m: size(m[key]) if key in m else "-"
+        runs = sum(x["count"] for x in r.get("collectives", {}).values())
+        moved = sum(x["bytes"] for x in r.get("collectives", {}).values())
+        cells = [
+            r["config"], slice_name(r), r["shape"], r["batch_size"], r["accumulate"],
+            f"{r['flops_per_device'] / 1e12:.1f}", f"{r['step_seconds']:.2f} s" if r["step_seconds"] else "-",
+            show("arguments"), show("temporaries"), show("peak"), {True: "yes", False: "no", None: "-"}[r["fits"]],
+            f"{runs}, {size(moved)}" if runs else "-", f"{r['compile_seconds']:.0f} s" if "compile_seconds" in r else "-",
+        ]  # fmt: skip
+        rows.append("| " + " | ".join(str(c) for c in cells) + " |")
+    return "\n".join(rows)
+
+
+def environment() -> None:
+    """What a compile for absent devices needs, set before jax starts its backends: CPU alone, no search for a TPU."""
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # nothing runs, so several processes may compile at once
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    jax.config.update("jax_platforms", "cpu")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    overrides, rest = config_lib.config_overrides(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog="python -m focus_jax.compile", description=__doc__.split("\n")[0])
+    parser.add_argument("--config", required=True, help="FILE or FILE:ARGUMENT; set fields with --config.FIELD=VALUE")
+    parser.add_argument("--topology", required=True, help="v5p:4x4x4, v5e:8x8, v6e:4x4, ..., or cpu:N")
+    parser.add_argument("--slices", type=int, default=1, help="slices of that topology (config.mesh.dcn_data spans them)")
+    parser.add_argument("--shape", help="PHASE/HxW instead of the costliest")
+    parser.add_argument("--all", action="store_true", help="every shape of every phase")
+    parser.add_argument("--plan", action="store_true", help="estimate memory in seconds, compile nothing")
+    parser.add_argument("--report", help="write the figures to this JSON file")
+    parser.add_argument("--markdown", action="store_true", help="print rows of docs/scale.md")
+    args = parser.parse_args(rest)
+    environment()
+    with one_sentence():
+        kind, _, n = args.topology.partition(":")
+        if kind == "cpu" and n.isdigit():
+            jax.config.update("jax_num_cpu_devices", int(n))
+        config = config_lib.load(args.config, overrides)
+        chosen = all_streams(config) if args.all else [stream_named(config, args.shape) if args.shape else costliest(config)]
+        reports = []
+        for stream in chosen:
+            reports.append(report(config, args.topology, args.slices, stream, args.plan))
+            if not args.markdown:
+                print(text(reports[-1]), flush=True)
+            if args.report:
+                epath.Path(args.report).write_text(json.dumps(reports, indent=1) + "\n")
+        if args.markdown:
+            print(scale_table(reports))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""DualViTok, the released dual tokenizer of ILLUME+ (keys: tokenizer spec, sections 2 and 4): its pixel half."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from focus_jax.models.dual_tokenizer import DualTokenizer, dual_tokenizer
+from focus_jax.models.pixel_branch import PixelBranch
+from focus_jax.weights.shapes import module_shapes
+from focus_jax.weights.table import DENSE, Rule, Shape, Table, conv, norm
+
+PIXEL = "tokenizer/pixel"
+
+
+def _norm(theirs: str, ours: str, spatial: bool) -> list[Rule]:
+    if not spatial:
+        return norm(theirs, ours)
+    modulation = [rule for name in ("conv_y", "conv_b") for rule in conv(f"{theirs}.{name}", f"{ours}/{name}")]
+    return norm(f"{theirs}.norm_layer", f"{ours}/norm_layer") + modulation
+
+
+def _res_block(theirs: str, ours: str, spatial: bool) -> list[Rule]:
+    norms = [rule for name in ("norm1", "norm2") for rule in _norm(f"{theirs}.{name}", f"{ours}/{name}", spatial)]
+    convs = [rule for name in ("conv1", "conv2", "nin_shortcut") for rule in conv(f"{theirs}.{name}", f"{ours}/{name}")]
+    return norms + convs
+
+
+def _attn_block(theirs: str, ours: str, spatial: bool) -> list[Rule]:
+    convs = [rule for name in ("q", "k", "v", "proj_out") for rule in conv(f"{theirs}.{name}", f"{ours}/{name}")]
+    return _norm(f"{theirs}.norm", f"{ours}/norm", spatial) + convs
+
+
+def _coder(theirs: str, ours: str, level: str, resample: str, spatial: bool) -> list[Rule]:
+    """Encoder (level "down", resample "downsample") or decoder ("up", "upsample")."""
+    layer = f"{ours}/{level}_{{l}}/layer_{{i}}"
+    return [
+        *conv(f"{theirs}.conv_in", f"{ours}/conv_in"),
+        *_res_block(f"{theirs}.{level}.{{l}}.block.{{i}}", f"{layer}/block", spatial),
+        *_attn_block(f"{theirs}.{level}.{{l}}.attn.{{i}}", f"{layer}/attn", spatial),
+        *conv(f"{theirs}.{level}.{{l}}.{resample}.conv", f"{ours}/{level}_{{l}}/{resample}/conv"),
+        *_res_block(f"{theirs}.mid.block_{{i}}", f"{ours}/mid/block_{{i}}", spatial),
+        *_attn_block(f"{theirs}.mid.attn_1", f"{ours}/mid/attn_1", spatial),
+        *_norm(f"{theirs}.norm_out", f"{ours}/norm_out", spatial),
+        *conv(f"{theirs}.conv_out", f"{ours}/conv_out"),
+    ]
+
+
+RULES = [
+    *_coder("pixel_encoder", f"{PIXEL}/encoder", "down", "downsample", spatial=False),
+    *conv("pixel_quant_conv", f"{PIXEL}/quant_conv"),
+    Rule("pixel_quantizer.frozen_codebook", f"{PIXEL}/quantizer/frozen_codebook"),
+    Rule("pixel_quantizer.code_transform.weight", f"{PIXEL}/quantizer/code_transform/kernel", DENSE),
+    *conv("pixel_post_quant_conv", f"{PIXEL}/post_quant_conv"),
+    *_coder("pixel_decoder", f"{PIXEL}/decoder", "up", "upsample", spatial=True),
+]
+
+
+def shapes(config: Any = None) -> dict[str, Shape]:
+    """{our path: shape} of the pixel branch; config.model.tokenizer holds the sizes, None means the released ones."""
+    if config is None:
+        model = DualTokenizer(pixel=PixelBranch(scan=True))
+    else:
+        model = dual_tokenizer(**config.model.tokenizer)
+    return module_shapes("tokenizer", model, (1, model.stride, model.stride, 3))
+
+
+TABLE = Table("dualvitok", (PIXEL,), RULES, shapes, others=(r"semantic_(encoder|quantizer|decoder)\..*",))

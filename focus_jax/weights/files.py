@@ -1,0 +1,64 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Weight files: {key: array} from safetensors and torch files, and safetensors written whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from etils import epath
+
+from focus_jax.errors import UserError
+from focus_jax.weights.torch_file import read_torch
+
+
+class SafetensorsFile(Mapping[str, np.ndarray]):
+    """A safetensors file that is read key by key."""
+
+    def __init__(self, path: epath.Path) -> None:
+        try:
+            self._file = safetensors.safe_open(str(path), "numpy")
+        except safetensors.SafetensorError as e:
+            raise UserError(f"{path}: not a readable safetensors file: {e}") from e
+        self._keys = list(self._file.keys())
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        return self._file.get_tensor(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
+def read_weights(path: epath.PathLike) -> Mapping[str, np.ndarray]:
+    """*.safetensors, or torch's *.pth, *.pt, *.bin, *.ckpt -> {key: array}; local safetensors are read lazily."""
+    path = epath.Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    if path.suffix in (".pth", ".pt", ".bin", ".ckpt"):
+        return read_torch(path)
+    if path.suffix != ".safetensors":
+        raise UserError(f"{path}: unknown kind of file, expected .safetensors, .pth, .pt, .bin or .ckpt")
+    if "://" not in str(path):
+        return SafetensorsFile(path)
+    try:
+        return safetensors.numpy.load(path.read_bytes())
+    except safetensors.SafetensorError as e:
+        raise UserError(f"{path}: not a readable safetensors file: {e}") from e
+
+
+def write_weights(path: epath.PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Writes a safetensors file; an interrupted write leaves no file of that name."""
+    path = epath.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    if "://" in str(path):
+        partial.write_bytes(safetensors.numpy.save(dict(arrays), dict(metadata)))
+    else:
+        safetensors.numpy.save_file(dict(arrays), str(partial), dict(metadata))
+    partial.replace(path)

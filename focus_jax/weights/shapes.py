@@ -1,0 +1,22 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Parameter shapes of a module without allocating anything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from focus_jax.training.parts import flatten
+from focus_jax.weights.table import Shape
+
+
+def module_shapes(part: str, module: nn.Module, *inputs: Shape) -> dict[str, Shape]:
+    """{part/path: shape} of module.init on float32 inputs of these shapes."""
+    arrays = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in inputs]
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    params: Any = nn.unbox(jax.eval_shape(module.init, key, *arrays))["params"]
+    return {path: tuple(leaf.shape) for path, leaf in flatten(params, f"{part}/").items()}

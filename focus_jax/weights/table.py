@@ -1,0 +1,217 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Tables between an external checkpoint family and our parameters: one list of rules, read in both directions.
+
+A rule pairs a key of theirs with a path of ours. `{name}` in both stands for a number:
+
+    Rule("down.{l}.block.{i}.conv1.weight", "encoder/down_{l}/layer_{i}/block/conv1/kernel", CONV)
+
+Tables speak of single layers (`layer_{i}`). Where our parameters are scanned stacks (`layers`, see models/stack.py),
+reading stacks the layers along the rule's `axis` and writing takes them apart again.
+Both directions are strict: an unknown key, a missing one and a wrong shape each end in one sentence.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from focus_jax.errors import UserError
+
+Shape = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Transform:
+    """Their array -> ours and back. `their_shape` maps shapes, so that a table can be checked without arrays."""
+
+    to_ours: Callable[[np.ndarray], np.ndarray]
+    to_theirs: Callable[[np.ndarray], np.ndarray]
+    their_shape: Callable[[Shape], Shape]
+
+
+def permute(*axes: int) -> Transform:
+    """ours = theirs.transpose(axes)."""
+    inverse = tuple(int(i) for i in np.argsort(axes))
+    return Transform(
+        lambda x: x.transpose(axes), lambda x: x.transpose(inverse), lambda shape: tuple(shape[i] for i in inverse)
+    )
+
+
+SAME = Transform(lambda x: x, lambda x: x, lambda shape: shape)
+CONV = permute(2, 3, 1, 0)  # [out, in, kh, kw] -> [kh, kw, in, out]
+DENSE = permute(1, 0)  # [out, in] -> [in, out]
+# torch counts batches in int64; all our leaves are float32, exact up to 16,777,216.
+COUNTER = Transform(lambda x: x.astype(np.float32), lambda x: x.astype(np.int64), lambda shape: shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """One key of theirs, one path of ours, the transform between them, and the axis that counts a stack's layers."""
+
+    theirs: str
+    ours: str
+    transform: Transform = SAME
+    axis: int = 0
+
+
+def conv(theirs: str, ours: str, bias: bool = True) -> list[Rule]:
+    """Rules of a torch Conv2d."""
+    rules = [Rule(f"{theirs}.weight", f"{ours}/kernel", CONV), Rule(f"{theirs}.bias", f"{ours}/bias")]
+    return rules if bias else rules[:1]
+
+
+def norm(theirs: str, ours: str) -> list[Rule]:
+    """Rules of an affine normalisation layer."""
+    return [Rule(f"{theirs}.weight", f"{ours}/scale"), Rule(f"{theirs}.bias", f"{ours}/bias")]
+
+
+@functools.cache
+def _regex(pattern: str) -> re.Pattern[str]:
+    parts = re.split(r"\{(\w+)\}", pattern)
+    return re.compile("".join(rf"(?P<{p}>\d+)" if i % 2 else re.escape(p) for i, p in enumerate(parts)))
+
+
+def _first_layers(paths: Iterable[str]) -> dict[str, int]:
+    """{folder: number of single layers layer_0, layer_1, ... that stand in it before a scanned stack}."""
+    layers: dict[str, set[str]] = collections.defaultdict(set)
+    for path in paths:
+        for match in re.finditer(r"/layer_(\d+)/", path):
+            layers[path[: match.start()]].add(match[1])
+    return {folder: len(numbers) for folder, numbers in layers.items()}
+
+
+def _list(names: Iterable[str]) -> str:
+    names = sorted(names)
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """All rules of a family.
+
+    name: the format's name; parts: prefixes of the paths of ours that it covers.
+    shapes(config) -> {our path: shape}: the network in the sizes of config (a ConfigDict), of the release for None.
+    others: patterns of keys that a released file also holds and that belong to no part in this table; reading passes
+    over them, and `left_out` lists them so that a caller can say so.
+    """
+
+    name: str
+    parts: tuple[str, ...]
+    rules: Sequence[Rule]
+    shapes: Callable[[Any], dict[str, Shape]]
+    others: tuple[str, ...] = ()
+
+    def left_out(self, keys: Iterable[str]) -> list[str]:
+        """Keys of theirs that `others` names."""
+        return [key for key in keys if any(re.fullmatch(pattern, key) for pattern in self.others)]
+
+    def our_path(self, key: str) -> tuple[str, Rule] | None:
+        """Key of theirs -> (path of ours in loop layout, its rule), None where the table has no such key."""
+        for rule in self.rules:
+            if match := _regex(rule.theirs).fullmatch(key):
+                return rule.ours.format(**match.groupdict()), rule
+        return None
+
+    def their_key(self, path: str) -> tuple[str, Rule] | None:
+        """Path of ours in loop layout -> (key of theirs, its rule), None where the table has no such path."""
+        for rule in self.rules:
+            if match := _regex(rule.ours).fullmatch(path):
+                return rule.theirs.format(**match.groupdict()), rule
+        return None
+
+    def keys(self, shapes: Mapping[str, Shape]) -> dict[str, tuple[str, int | None, Rule, Shape]]:
+        """What a file of theirs holds for a network of ours: {key: (our path, stack index, rule, their shape)}."""
+        found: dict[str, tuple[str, int | None, Rule, Shape]] = {}
+        first = _first_layers(shapes)
+        for path, shape in shapes.items():
+            if "/layers/" not in path:
+                key, rule = self._key_or_error(path)
+                found[key] = (path, None, rule, rule.transform.their_shape(tuple(shape)))
+                continue
+            folder, leaf = path.split("/layers/", 1)
+            start = first.get(folder, 0)
+            axis = self._key_or_error(f"{folder}/layer_{start}/{leaf}")[1].axis
+            layer_shape = tuple(shape[:axis]) + tuple(shape[axis + 1 :])
+            for i in range(shape[axis]):
+                key, rule = self._key_or_error(f"{folder}/layer_{start + i}/{leaf}")
+                found[key] = (path, i, rule, rule.transform.their_shape(layer_shape))
+        return found
+
+    def _key_or_error(self, path: str) -> tuple[str, Rule]:
+        pair = self.their_key(path)
+        if pair is None:
+            raise UserError(f"{self.name}: the table has no key for our parameter {path}")
+        return pair
+
+    def read(self, source: Mapping[str, np.ndarray], shapes: Mapping[str, Shape], where: str) -> dict[str, np.ndarray]:
+        """Arrays of theirs -> {our path: array} for a network with `shapes`; `where` names the file in errors.
+
+        Arrays are read one by one (source may be lazy) and keep their floating dtype.
+        Raises: UserError for unknown or missing keys and for wrong shapes.
+        """
+        expected = self.keys(shapes)
+        unknown = set(source) - set(expected) - set(self.left_out(source))
+        if unknown:
+            raise UserError(f"{where}: unknown keys for format {self.name}: {_list(unknown)}")
+        missing = set(expected) - set(source)
+        if missing:
+            raise UserError(f"{where}: format {self.name} expects keys that are missing: {_list(missing)}")
+        ours: dict[str, np.ndarray] = {}
+        stacks: dict[str, dict[int, np.ndarray]] = {}
+        for key, (path, index, rule, shape) in expected.items():
+            array = source[key]
+            if tuple(array.shape) != shape:
+                raise UserError(f"{where}: {key} has shape {list(array.shape)}, expected {list(shape)}")
+            array = rule.transform.to_ours(array)
+            if index is None:
+                ours[path] = np.ascontiguousarray(array) if array.ndim else array
+                continue
+            stacks.setdefault(path, {})[index] = array
+            if len(stacks[path]) == shapes[path][rule.axis]:
+                layers = stacks.pop(path)
+                ours[path] = np.stack([layers[i] for i in sorted(layers)], axis=rule.axis)
+        return ours
+
+    def write(self, flat: Mapping[str, np.ndarray], shapes: Mapping[str, Shape] | None = None) -> dict[str, np.ndarray]:
+        """{our path: array}, in either layout -> {their key: array}. Paths outside `parts` are not looked at.
+
+        shapes: the network the result must be complete for; None takes whatever layers are there and asks only for the
+        keys that every size has.
+        Raises: UserError for a path without a key, a missing parameter or a wrong shape.
+        """
+        flat = {path: leaf for path, leaf in flat.items() if path.startswith(tuple(f"{p}/" for p in self.parts))}
+        if not flat:
+            raise UserError(f"{self.name}: the checkpoint holds no parameter of {', '.join(self.parts)}")
+        held = self.keys({path: tuple(leaf.shape) for path, leaf in flat.items()})
+        if shapes is None:
+            wanted = {rule.theirs: rule.ours for rule in self.rules if "{" not in rule.theirs}
+        else:
+            expected = self.keys(shapes)
+            wanted = {key: path for key, (path, *_) in expected.items()}
+            wrong = {key for key in held if key in expected and held[key][3] != expected[key][3]}
+            if wrong:
+                key = min(wrong)
+                raise UserError(
+                    f"{self.name}: {held[key][0]} gives {key} shape {list(held[key][3])}, expected "
+                    f"{list(expected[key][3])}"
+                )
+            if extra := {held[key][0] for key in held if key not in expected}:
+                raise UserError(f"{self.name}: parameters that a network of this size does not have: {_list(extra)}")
+        if missing := {path for key, path in wanted.items() if key not in held}:
+            raise UserError(f"{self.name}: the checkpoint lacks {_list(missing)}")
+        theirs: dict[str, np.ndarray] = {}
+        for key, (path, index, rule, _) in held.items():
+            array = np.asarray(flat[path])
+            if index is not None:
+                array = np.take(array, index, axis=rule.axis)
+            array = rule.transform.to_theirs(array)
+            theirs[key] = np.ascontiguousarray(array) if array.ndim else array
+        return theirs

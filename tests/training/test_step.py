@@ -1,0 +1,260 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Equivalences of one training step, on the real stage 1 with small numbers: every network, loss and group of it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import sharding as tables
+from focus_jax import stages
+from focus_jax.training import config as config_lib
+from focus_jax.training import parts, sharding, state, step
+
+SIZE, BATCH = 16, 16
+
+
+def make_config(**overrides):
+    config = config_lib.load("configs/stage1_tokenizer.py:tiny", ["--config.data.phases[0].streams[0].batch_size=16"])
+    pixel = config.model.tokenizer.pixel
+    pixel.patch, pixel.codes, pixel.code_block, pixel.code_dim, config.model.tokenizer.semantic_dim = 2, 64, 32, 4, 4
+    pixel.groups, pixel.encoder.widths, pixel.decoder.widths = 2, (8, 8), (8, 16)
+    config.model.discriminator.width, config.model.discriminator.layers = 4, 1
+    config.model.discriminator.norm = "none"
+    config.model.perceptual = {"widths": (4, 4, 8), "depths": (1, 1, 1)}
+    config.loss.weights.perceptual, config.loss.weights.adversarial = 0.5, 0.5
+    config.loss.adversarial_from, config.loss.codebook_start = 0, 0
+    config.assign = (("tokenizer/.*", "pixel"), ("discriminator/.*", "discriminator"), ("perceptual/.*", "frozen"))
+    for group in ("pixel", "discriminator"):
+        config.groups[group].schedule, config.groups[group].warmup = "constant", 0
+    with config.unlocked():
+        for name, value in overrides.items():
+            config.update_from_flattened_dict({name.replace("__", "."): value})
+    return config
+
+
+class Run:
+    """A small run on some devices: its plan, state and compiled functions."""
+
+    def __init__(self, config, devices=1, table="fsdp", mesh=None):
+        config.axes = tables.TABLES[table]
+        self.config = config
+        self.mesh = sharding.make_mesh(mesh or {"dcn_data": 1, "data": 1, "fsdp": devices, "tensor": 1}, jax.devices()[:devices])
+        self.stage = stages.create(config)
+        names = tuple(e.name for e in self.stage.events)
+        self.plan = state.plan(config, self.stage.init, names, 100, self.mesh)
+        self.compiled = step.Compiled(config, self.stage, self.plan)
+        self.rows = sharding.batch_sharding(self.mesh, config.axes)
+        self.trained, self.frozen = state.begin(self.plan, state.init_params(self.plan, self.stage.init, 0))
+
+    def step(self, batch):
+        with self.compiled.scope():
+            batch = sharding.to_global(batch, self.rows, len(batch["weight"]))
+            self.trained, metrics = self.compiled.train(self.trained, self.frozen, batch)
+        return jax.device_get(metrics)
+
+    def gradients(self, batch):
+        def run(trained, frozen, batch):
+            rng = jax.random.key(0)
+            return step.loss_and_gradients(
+                self.stage, trained.params, frozen, batch, rng, trained.step, self.config.accumulate
+            )
+
+        with self.compiled.scope():
+            batch = sharding.to_global(batch, self.rows, len(batch["weight"]))
+            (loss, _, aux), grads = jax.jit(run)(self.trained, self.frozen, batch)
+        return float(loss), jax.device_get(grads), jax.device_get(aux)
+
+
+def make_batch(seed=0, rows=BATCH):
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (rows, SIZE // 4, SIZE // 4, 3))
+    return {
+        "image": np.repeat(np.repeat(coarse, 4, 1), 4, 2).astype(np.uint8),
+        "weight": np.ones(rows, np.float32),
+        "element": np.arange(rows, dtype=np.uint32),
+        "bad": np.zeros(rows, np.int32),
+    }
+
+
+def assert_groups_close(a, b, tolerance):
+    """Leaves equal to `tolerance` of their group's norm."""
+    for group in a:
+        scale = np.sqrt(sum(np.sum(np.square(x, dtype=np.float64)) for x in a[group].values()))
+        assert scale > 0, f"{group}: nothing to compare"
+        for path in a[group]:
+            np.testing.assert_allclose(b[group][path], a[group][path], rtol=0, atol=tolerance * scale, err_msg=path)
+
+
+@pytest.fixture(scope="module")
+def single():
+    return Run(make_config())
+
+
+def test_accumulation_is_exact(single):
+    """Micro-batches of every A-th row, each term over the whole batch's normaliser: the same gradients."""
+    batch = make_batch()
+    batch["weight"][3] = 0.0  # micro-batches with unlike counts
+    loss, grads, aux = single.gradients(batch)
+    loss4, grads4, aux4 = Run(make_config(accumulate=4)).gradients(batch)
+    assert loss4 == pytest.approx(loss, rel=1e-6)
+    assert_groups_close(grads, grads4, 1e-6)
+    np.testing.assert_array_equal(aux["hist/pixel_codebook"], aux4["hist/pixel_codebook"])
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_rows_of_weight_zero_change_nothing(norm):
+    run = Run(make_config(model__discriminator__norm=norm))
+    batch = make_batch(rows=8)
+    filler = make_batch(seed=9, rows=8)
+    padded = {k: np.concatenate([batch[k], filler[k]]) for k in batch}
+    padded["weight"][8:] = 0.0
+    loss, grads, aux = run.gradients(batch)
+    loss2, grads2, aux2 = run.gradients(padded)
+    assert loss2 == pytest.approx(loss, rel=1e-6)
+    assert_groups_close(grads, grads2, 2e-6)
+    np.testing.assert_array_equal(aux["hist/pixel_codebook"], aux2["hist/pixel_codebook"])
+
+
+TABLES = {
+    "data": {"dcn_data": 1, "data": 8, "fsdp": 1, "tensor": 1},
+    "fsdp": {"dcn_data": 1, "data": 1, "fsdp": 8, "tensor": 1},
+    "fsdp_tensor": {"dcn_data": 2, "data": 1, "fsdp": 2, "tensor": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """One device: first gradients, parameters after one SGD step, five AdamW losses, code histograms."""
+    batches = [make_batch(seed) for seed in range(5)]
+    sgd = Run(make_config(groups__pixel__optimizer="sgd", groups__discriminator__optimizer="sgd"))
+    gradients = sgd.gradients(batches[0])
+    sgd.step(batches[0])
+    adam = Run(make_config())
+    return batches, gradients, jax.device_get(sgd.trained.params), [adam.step(b) for b in batches]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_eight_devices_are_one(table, reference):
+    """fp32: gradients to 1e-5 of their group's norm, parameters after SGD to 1e-5, five AdamW losses to 1e-4."""
+    batches, (loss, grads, _), params, metrics = reference
+    overrides = {"model__discriminator__norm": "none"}
+    sgd = Run(make_config(groups__pixel__optimizer="sgd", groups__discriminator__optimizer="sgd", **overrides), 8, table, TABLES[table])
+    assert any(not x.sharding.is_fully_replicated for g in sgd.trained.params.values() for x in g.values()) or table == "data"
+    loss8, grads8, _ = sgd.gradients(batches[0])
+    assert loss8 == pytest.approx(loss, rel=1e-5)
+    assert_groups_close(grads, grads8, 1e-5)
+    sgd.step(batches[0])
+    assert_groups_close(params, jax.device_get(sgd.trained.params), 1e-5)
+    adam = Run(make_config(**overrides), 8, table, TABLES[table])
+    for batch, one in zip(batches, metrics):
+        eight = adam.step(batch)
+        flips = np.abs(eight["hist/pixel_codebook"] - one["hist/pixel_codebook"]).sum() / 2
+        assert eight["loss"] == pytest.approx(one["loss"], rel=1e-4), f"{flips} codes flipped"
+
+
+def test_batchnorm_is_whole_across_devices():
+    """The discriminator's statistics come from the global batch, not from a device's rows."""
+    batch = make_batch()
+    one = Run(make_config(model__discriminator__norm="batch")).gradients(batch)
+    eight = Run(make_config(model__discriminator__norm="batch"), 8).gradients(batch)
+    assert eight[0] == pytest.approx(one[0], rel=1e-5)
+    assert_groups_close(one[1], eight[1], 1e-5)
+
+
+def test_discriminator_waits_for_its_step():
+    run = Run(make_config(loss__adversarial_from=1))
+    before = jax.device_get(run.trained.params["discriminator"])
+    run.step(make_batch())
+    for path, x in run.trained.params["discriminator"].items():
+        np.testing.assert_array_equal(x, before[path])
+    run.step(make_batch())
+    assert any((np.asarray(x) != before[p]).any() for p, x in run.trained.params["discriminator"].items())
+
+
+def test_update_that_is_not_finite_is_skipped_and_counted():
+    run = Run(make_config(loss__weights__perceptual=0.0, assign=(("tokenizer/.*", "pixel"), ("discriminator/.*", "discriminator"))))
+    batch = make_batch()
+    run.step(batch)
+    before, opt = jax.device_get(run.trained.params), jax.device_get(run.trained.opt)
+    broken = batch | {"weight": np.full(BATCH, np.nan, np.float32)}
+    metrics = run.step(broken)
+    assert metrics["skipped/pixel"] == 1 and metrics["skipped_in_a_row/pixel"] == 1
+    jax.tree.map(np.testing.assert_array_equal, before, jax.device_get(run.trained.params))
+    jax.tree.map(np.testing.assert_array_equal, opt, jax.device_get(run.trained.opt))
+    assert run.step(batch)["skipped_in_a_row/pixel"] == 0
+
+
+def test_spike_is_skipped():
+    config = make_config(health__warmup=3, health__spike=3.0, groups__pixel__lr=0.0, groups__discriminator__lr=0.0)
+    run = Run(config)
+    batch = make_batch()
+    for _ in range(4):
+        assert run.step(batch)["skipped/pixel"] == 0
+    health = run.trained.health["pixel"].replace(norm=run.trained.health["pixel"].norm / 100)
+    run.trained = run.trained.replace(health=run.trained.health | {"pixel": health})
+    metrics = run.step(batch)
+    assert metrics["skipped/pixel"] == 1 and metrics["skipped/discriminator"] == 0, "each group has its own guard"
+
+
+def test_ema_follows_the_parameters(single):
+    run = Run(make_config(groups__pixel__ema=0.5))
+    start = jax.device_get(run.trained.params["pixel"])
+    run.step(make_batch())
+    for path, now in jax.device_get(run.trained.params["pixel"]).items():
+        decay = min(0.5, 1 / 10)
+        np.testing.assert_allclose(run.trained.ema["pixel"][path], decay * start[path] + (1 - decay) * now, rtol=1e-5, atol=1e-7)
+
+
+def test_codebook_start_matches_the_encoder():
+    """After the event the codes have the mean and covariance of z, and W's optimizer moments are zero."""
+    run = Run(make_config(loss__codebook_start=2, model__tokenizer__pixel__codes=4096))
+    for seed in range(2):
+        run.step(make_batch(seed))
+    batch = make_batch(7)
+    with run.compiled.scope():
+        placed = sharding.to_global(batch, run.rows, BATCH)
+        run.trained, run.frozen = run.compiled.events["codebook_start"](run.trained, run.frozen, placed)
+    params = parts.unflatten(state.all_params(run.trained, run.frozen))["tokenizer"]
+    from focus_jax.stages.tokenizer import to_float
+
+    z = np.asarray(run.stage.tokenizer.apply({"params": params}, to_float(jnp.asarray(batch["image"])), method="encode"))
+    z = z.reshape(-1, z.shape[-1])
+    quantizer = params["pixel"]["quantizer"]
+    codes = np.asarray(quantizer["frozen_codebook"]) @ np.asarray(quantizer["code_transform"]["kernel"])
+    np.testing.assert_allclose(codes.mean(0), z.mean(0), atol=0.05 * z.std())
+    np.testing.assert_allclose(np.cov(codes.T), np.cov(z.T), atol=0.1 * np.cov(z.T).max())
+    moments = run.trained.opt["pixel"][0].mu["tokenizer/pixel/quantizer/code_transform/kernel"]
+    assert not np.asarray(moments).any()
+    assert np.asarray(run.trained.opt["pixel"][0].mu["tokenizer/pixel/encoder/conv_in/kernel"]).any()
+
+
+def test_only_upper_layers_train():
+    """layers_from masks gradient and update of a scanned stack, weight decay included."""
+    from flax import linen as nn
+
+    class Layers:
+        events = ()
+
+        def init(self, rng):
+            box = lambda x, names: nn.LogicallyPartitioned(x, names)
+            return {"llm": {"layers": {"kernel": box(jnp.ones((4, 3)), ("layers", "norm"))}, "top": box(jnp.ones(3), ("norm",))}}
+
+        def weights(self, step):
+            return {"sum": 1.0}
+
+        def normalisers(self, batch):
+            return {"sum": batch["weight"].sum()}
+
+        def numerators(self, params, batch, norm, rng, step):
+            return {"sum": batch["weight"].sum() * ((params["llm"]["layers"]["kernel"] ** 2).sum() + params["llm"]["top"].sum())}, {}
+
+    config = make_config(assign=(("llm/.*", "pixel"),))
+    config.groups.pixel.layers_from, config.groups.pixel.weight_decay = 2, 0.1
+    config.axes = tables.TABLES["data"]
+    plan = state.plan(config, Layers().init, (), 10, sharding.make_mesh(config.mesh, jax.devices()[:1]))
+    trained, frozen = state.begin(plan, state.init_params(plan, Layers().init, 0))
+    trained, _ = step.train_step(config, Layers(), plan, trained, frozen, {"weight": jnp.ones(2)})
+    kernel = np.asarray(trained.params["pixel"]["llm/layers/kernel"])
+    assert (kernel[:2] == 1).all() and (kernel[2:] < 1).all()

@@ -1,0 +1,61 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Every pixel key of the released DualViTok maps to a parameter of ours and back, at full size, without arrays."""
+
+import json
+import math
+import pathlib
+
+import numpy as np
+import pytest
+
+from focus_jax.errors import UserError
+from focus_jax.models.dual_tokenizer import DualTokenizer
+from focus_jax.models.pixel_branch import PixelBranch
+from focus_jax.weights import dualvitok, patchgan
+from focus_jax.weights.shapes import module_shapes
+
+# {key: shape} of the pixel half of the released checkpoint.
+RELEASED = json.loads((pathlib.Path(__file__).parent / "dualvitok_pixel_keys.json").read_text())
+
+
+def loop_shapes():
+    model = DualTokenizer(pixel=PixelBranch())
+    return module_shapes("tokenizer", model, (1, 16, 16, 3))
+
+
+@pytest.mark.parametrize("shapes", [dualvitok.shapes(), loop_shapes()], ids=["scanned", "loop"])
+def test_all_keys_and_shapes(shapes):
+    keys = dualvitok.TABLE.keys(shapes)
+    assert {key: list(shape) for key, (*_, shape) in keys.items()} == RELEASED
+
+
+def test_keys_and_paths_are_one_to_one():
+    paths = {key: dualvitok.TABLE.our_path(key) for key in RELEASED}
+    assert all(paths.values())
+    assert {path for path, _ in paths.values()} == set(loop_shapes())
+    assert all(dualvitok.TABLE.their_key(path)[0] == key for key, (path, _) in paths.items())
+
+
+def count(shapes, prefix):
+    buffers = ("frozen_codebook", "running_mean", "running_var", "num_batches_tracked")
+    return sum(math.prod(s) for p, s in shapes.items() if p.startswith(prefix) and not p.endswith(buffers))
+
+
+def test_counts_of_the_released_sizes():
+    """Tokenizer spec, section 7."""
+    shapes = dualvitok.shapes()
+    assert count(shapes, "tokenizer/pixel/encoder/") == 27_159_264
+    assert count(shapes, "tokenizer/pixel/decoder/") == 476_363_523
+    assert count(shapes, "tokenizer/pixel/quant_conv/") == 1_056
+    assert count(shapes, "tokenizer/pixel/post_quant_conv/") == 4_160
+    assert count(shapes, "tokenizer/pixel/quantizer/") == 1_024
+    assert shapes["tokenizer/pixel/quantizer/frozen_codebook"] == (98_304, 32)
+    assert count(patchgan.shapes(), "discriminator/") == 2_765_633
+
+
+def test_semantic_half_is_named_as_left_out():
+    keys = ["semantic_encoder.proj_in.weight", "semantic_quantizer.frozen_codebook", "pixel_quant_conv.weight"]
+    assert dualvitok.TABLE.left_out(keys) == keys[:2]
+    with pytest.raises(UserError, match="unknown keys for format dualvitok: semantics"):
+        dualvitok.TABLE.read({"semantics": np.zeros(1)}, dualvitok.shapes(), "x.pth")

@@ -1,0 +1,92 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Tables are strict in both directions, and stacks are taken apart and put together along the rule's axis."""
+
+import numpy as np
+import pytest
+
+from focus_jax.errors import UserError
+from focus_jax.weights.table import CONV, COUNTER, DENSE, Rule, Table
+
+RULES = [
+    Rule("stem.weight", "p/stem/kernel", CONV),
+    Rule("h.{i}.w", "p/body/layer_{i}/kernel", DENSE),
+    Rule("h.{i}.b", "p/body/layer_{i}/bias", axis=1),
+    Rule("steps", "p/steps", COUNTER),
+]
+SHAPES = {  # layer 0 stands alone, the stack holds 1 and 2; bias counts its layers along axis 1
+    "p/stem/kernel": (3, 3, 2, 5),
+    "p/body/layer_0/kernel": (4, 7),
+    "p/body/layer_0/bias": (7,),
+    "p/body/layers/kernel": (2, 7, 7),
+    "p/body/layers/bias": (7, 2),
+    "p/steps": (),
+}
+TABLE = Table("toy", ("p",), RULES, lambda config: SHAPES, others=(r"extra\..*",))
+
+
+def source():
+    draw = np.random.default_rng(0).standard_normal
+    return {
+        "stem.weight": draw((5, 2, 3, 3)),
+        "h.0.w": draw((7, 4)),
+        "h.1.w": draw((7, 7)),
+        "h.2.w": draw((7, 7)),
+        **{f"h.{i}.b": draw(7) for i in range(3)},
+        "steps": np.array(12),
+        "extra.thing": draw(3),
+    }
+
+
+def test_both_directions():
+    theirs = source()
+    ours = TABLE.read(theirs, SHAPES, "file")
+    assert {path: x.shape for path, x in ours.items()} == SHAPES
+    np.testing.assert_array_equal(ours["p/body/layers/kernel"][1], theirs["h.2.w"].T)
+    np.testing.assert_array_equal(ours["p/body/layers/bias"][:, 0], theirs["h.1.b"])
+    assert ours["p/steps"].dtype == np.float32
+    back = TABLE.write({**ours, "q/other": np.zeros(1)}, SHAPES)
+    assert set(back) == set(theirs) - {"extra.thing"}
+    assert all(np.array_equal(back[key], theirs[key]) for key in back)
+    assert back["steps"].dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        ({"h.3.w": np.zeros((7, 7))}, "file: unknown keys for format toy: h.3.w"),
+        ({"steps": None}, "file: format toy expects keys that are missing: steps"),
+        ({"h.1.w": np.zeros((7, 8))}, r"file: h.1.w has shape \[7, 8\], expected \[7, 7\]"),
+        ({f"z{i}": np.zeros(1) for i in range(5)}, "z0, z1, z2 and 2 more"),
+    ],
+)
+def test_reading_is_strict(change, sentence):
+    theirs = {key: value for key, value in (source() | change).items() if value is not None}
+    with pytest.raises(UserError, match=sentence):
+        TABLE.read(theirs, SHAPES, "file")
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        ({"p/odd": np.zeros(1)}, "no key for our parameter p/odd"),
+        ({"p/steps": None}, "lacks p/steps"),
+        ({"p/body/layer_0/bias": None}, "lacks p/body/layer_0/bias"),
+        ({"p/stem/kernel": np.zeros((3, 3, 2, 6))}, r"stem.weight shape \[6, 2, 3, 3\], expected \[5, 2, 3, 3\]"),
+        ({"p/body/layers/kernel": np.zeros((3, 7, 7))}, "does not have: p/body/layers/kernel"),
+    ],
+)
+def test_writing_is_strict(change, sentence):
+    ours = TABLE.read(source(), SHAPES, "file") | change
+    with pytest.raises(UserError, match=sentence):
+        TABLE.write({path: x for path, x in ours.items() if x is not None}, SHAPES)
+
+
+def test_writing_without_sizes_still_asks_for_the_fixed_keys():
+    ours = TABLE.read(source(), SHAPES, "file")
+    assert len(TABLE.write(ours)) == 8
+    del ours["p/stem/kernel"]
+    with pytest.raises(UserError, match="lacks p/stem/kernel"):
+        TABLE.write(ours)
+    with pytest.raises(UserError, match="holds no parameter of p"):
+        TABLE.write({"q/other": np.zeros(1)})
