@@ -160,6 +160,10 @@ class Loader:
             )
         return lines
 
+    def names(self, k: int) -> list[str]:
+        """"SOURCE:ID" of the examples that the rows of batch k stand for, all hosts' rows, in row order."""
+        return self._batches.names(k)
+
     # ------------------------------------------------------------------------------------------------- iteration
     def iter_from(self, k: int) -> "BatchIterator":
         """Yields (k, stream dict, batch) from batch k on to the end of the schedule. Close it in `finally`."""
@@ -301,6 +305,19 @@ class _Batches:
             batch["bad"][row] = len(found)
             problems += [problem | {"k": k} for problem in found]
         return batch | {"problems": json.dumps(problems)}
+
+    def names(self, k: int) -> list[str]:
+        stream_id, stream, ordinal = self.schedule[k]
+        size, mixture = stream["batch_size"], self.mixtures[stream_id]
+        out = []
+        for element in (ordinal * size + seeds.permutation(size, self._seed, seeds.ROWS, k)).tolist():
+            number, record = mixture[element]
+            source = mixture.sources[number]
+            try:
+                out.append(f"{source.name}:{source[record].id}")
+            except DataError:  # a substitute stood in for it; where the record lies is all there is to say
+                out.append(f"{source.name}:{source.where(record) if hasattr(source, 'where') else record}")
+        return out
 
     def _element(self, stream_id: int, stream: dict, element: int) -> tuple[np.ndarray, list[dict]]:
         """The picture of an element and what was wrong with the records that it should have come from."""

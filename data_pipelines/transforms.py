@@ -111,8 +111,10 @@ def picture(
         u_y = u_x = 0.5
     top = min(int(u_y * (image.height - height + 1)), image.height - height)
     left = min(int(u_x * (image.width - width + 1)), image.width - width)
-    array = np.asarray(image)[top : top + height, left : left + width]
-    return array[:, ::-1] if u_flip < flip else array
+    image = image.crop((left, top, left + width, top + height))  # in PIL: numpy is five times slower at both
+    if u_flip < flip:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return np.asarray(image)
 
 
 def tokenizer_size(height: int, width: int, min_pixels: int, max_pixels: int, multiple: int = 16) -> tuple[int, int]:

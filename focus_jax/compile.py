@@ -99,7 +99,7 @@ def report(config: Any, topology: str, slices: int = 1, stream: Mapping[str, Any
     """Compiles (or, with plan_only, estimates) one sub-stream's train step, default the costliest.
 
     Returns: a JSON-able dict: what was asked; flops_per_device, step_seconds and the MFU assumed for them; memory: bytes on
-    one device by kind, of which `peak` decides; fits; replicated: arguments and outputs above 64 MiB that are whole on
+    one device by kind, of which `total` decides; fits; replicated: arguments and outputs above 64 MiB that are whole on
     every device; collectives (see hlo.collectives); compile_seconds. Memory that does not fit is a finding, no error.
     """
     devices = topology_devices(topology, slices)
@@ -133,8 +133,7 @@ def report(config: Any, topology: str, slices: int = 1, stream: Mapping[str, Any
         found["memory"] = estimate(config, stage, plan, batch)
     else:
         found |= _compiled(config, stage, plan, batch)
-    total = found["memory"] and found["memory"]["peak"]
-    found["fits"] = None if hbm is None else total is not None and total <= hbm
+    found["fits"] = None if hbm is None else found["memory"] is not None and found["memory"]["total"] <= hbm
     return found
 
 
@@ -155,15 +154,14 @@ def _compiled(config: Any, stage: step.Stage, plan: state.Plan, batch: Mapping[s
         return {"memory": None, "out_of_memory": text, "compile_seconds": time.perf_counter() - start}
     seconds = time.perf_counter() - start
     m = compiled.memory_analysis()
+    memory = {
+        "arguments": m.argument_size_in_bytes,
+        "outputs": m.output_size_in_bytes - m.alias_size_in_bytes,  # those that do not take the room of donated arguments
+        "temporaries": m.temp_size_in_bytes,
+        "code": m.generated_code_size_in_bytes,
+    }
     return {
-        "memory": {
-            "arguments": m.argument_size_in_bytes,
-            "outputs": m.output_size_in_bytes,
-            "aliased": m.alias_size_in_bytes,  # outputs that take the room of donated arguments
-            "temporaries": m.temp_size_in_bytes,
-            "code": m.generated_code_size_in_bytes,
-            "peak": m.peak_memory_in_bytes,
-        },
+        "memory": memory | {"total": sum(memory.values())},
         "replicated": replicated(plan, compiled, lowered),
         "collectives": hlo.collectives(compiled.as_text()),
         "lower_seconds": lowering,
@@ -181,9 +179,10 @@ def replicated(plan: state.Plan, compiled: Any, lowered: Any) -> list[dict[str, 
     }
     found = []
     for what, (leaves, places) in both.items():
-        for (path, x), place in zip(jax.tree.leaves_with_path(leaves), jax.tree.leaves(places), strict=True):
+        places = jax.tree.leaves(places, is_leaf=lambda x: x is None)  # None: an argument that nothing reads
+        for (path, x), place in zip(jax.tree.leaves_with_path(leaves), places, strict=True):
             n = math.prod(x.shape) * np.dtype(x.dtype).itemsize
-            if n > REPLICATED_LIMIT and place.is_fully_replicated:
+            if place is not None and n > REPLICATED_LIMIT and place.is_fully_replicated:
                 found.append({"what": what, "name": jax.tree_util.keystr(path), "shape": list(x.shape), "bytes": n})
     return found
 
@@ -217,7 +216,7 @@ def estimate(config: Any, stage: step.Stage, plan: state.Plan, batch: Mapping[st
     arguments = bytes_of(plan.trained) + bytes_of(plan.frozen) + bytes_of(batch)
     gradients = sum(bytes_of(x) // x.dtype.itemsize * 4 for x in jax.tree.leaves(plan.trained.params))
     found = {"arguments": arguments, "gradients": gradients, "residuals": residuals, "working": working}
-    return found | {"peak": sum(found.values())}
+    return found | {"total": sum(found.values())}
 
 
 def slice_name(found: Mapping[str, Any]) -> str:
@@ -253,7 +252,7 @@ def text(found: Mapping[str, Any]) -> str:
 def scale_table(reports: Sequence[Mapping[str, Any]]) -> str:
     """Reports as the rows of docs/scale.md."""
     rows = [
-        "| config | slice | shape | batch | accumulate | TFLOP a device | step at 40 % MFU | arguments | temporaries | peak | fits | collectives | compile |",
+        "| config | slice | shape | batch | accumulate | TFLOP a device | step at 40 % MFU | arguments | temporaries | memory in all | fits | collectives | compile |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for r in reports:
@@ -264,7 +263,7 @@ def scale_table(reports: Sequence[Mapping[str, Any]]) -> str:
         cells = [
             r["config"], slice_name(r), r["shape"], r["batch_size"], r["accumulate"],
             f"{r['flops_per_device'] / 1e12:.1f}", f"{r['step_seconds']:.2f} s" if r["step_seconds"] else "-",
-            show("arguments"), show("temporaries"), show("peak"), {True: "yes", False: "no", None: "-"}[r["fits"]],
+            show("arguments"), show("temporaries"), show("total"), {True: "yes", False: "no", None: "-"}[r["fits"]],
             f"{runs}, {size(moved)}" if runs else "-", f"{r['compile_seconds']:.0f} s" if "compile_seconds" in r else "-",
         ]  # fmt: skip
         rows.append("| " + " | ".join(str(c) for c in cells) + " |")

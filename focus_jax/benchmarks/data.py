@@ -62,7 +62,7 @@ class Files:
         data = self._paths[index].read_bytes()
         rng = np.random.default_rng(index)
         picture = transforms.picture(data, BUCKET, rng=rng, flip=0.5, random_crop=True)
-        return torch.from_numpy(np.ascontiguousarray(picture))
+        return torch.from_numpy(np.array(picture))
 
 
 def _torch_batches(folder: pathlib.Path, batch_size: int, workers: int) -> Iterator:
@@ -107,7 +107,7 @@ def _parts(folder: pathlib.Path, examples: int) -> dict[str, float]:
 
 
 def run(
-    *, count: int = 256, batch_size: int = 32, workers: int = 0, batches: int = 20, repeats: int = 5
+    *, count: int = 1024, batch_size: int = 32, workers: int = 0, batches: int = 20, repeats: int = 5
 ) -> dict[str, float]:
     """Measures both sides.
 
@@ -171,7 +171,7 @@ def main(argv: list[str]) -> dict[str, float]:
     parser = argparse.ArgumentParser(
         prog="python -m focus_jax.benchmark data", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--count", type=int, default=256, help="pictures")
+    parser.add_argument("--count", type=int, default=1024, help="pictures")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--workers", type=int, default=0, help="processes of either side; 0: one core each")
     parser.add_argument("--batches", type=int, default=20, help="timed a repeat")

@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from focus_jax.errors import UserError
 from focus_jax.models.discriminator import PatchGAN
@@ -143,16 +142,6 @@ class Stage:
             "l1": (jnp.sum(w * l1), w.sum()),
             **self._codes(out, w),
             "show/reconstruction": pair,
-        }
-
-    def figures(self, aux: Metrics) -> dict[str, float]:
-        hits = np.asarray(aux["hist/pixel_codebook"], np.float64)
-        p = hits[hits > 0] / hits.sum()
-        return {
-            "psnr": float(aux["psnr"][0] / aux["psnr"][1]),
-            "l1": float(aux["l1"][0] / aux["l1"][1]),
-            "pixel_codebook_usage": float(np.mean(hits > 0)),
-            "pixel_codebook_perplexity": float(np.exp(-np.sum(p * np.log(p)))),
         }
 
     def start_codebook(self, plan: Plan, trained: Trained, frozen: Flat, batch: Batch) -> tuple[Trained, Flat]:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
+from jax.sharding import NamedSharding, PartitionSpec
 
 from focus_jax.training import parts, sharding
 from focus_jax.training.state import Flat, Health, Plan, Trained, shardings
@@ -38,8 +39,8 @@ class Stage(Protocol):
     def measures(self, params, batch: Batch) -> Metrics:
         """Validation: aux of one batch, as above."""
 
-    def figures(self, aux: Metrics) -> dict[str, float]:
-        """Figures from summed aux (numpy)."""
+    def notes(self) -> list[str]:
+        """What a user should know of this combination of settings, a line each."""
 
 
 class Event:
@@ -169,13 +170,16 @@ class Compiled:
         self.config, self.stage, self.plan = config, stage, plan
         rows = sharding.batch_sharding(plan.mesh, config.axes)
         trained, frozen = shardings(plan.trained), shardings(plan.frozen)
+        whole = NamedSharding(plan.mesh, PartitionSpec())  # every process reads metrics from its own devices
         self.train = jax.jit(
             lambda t, f, b: train_step(config, stage, plan, t, f, b),
             in_shardings=(trained, frozen, rows),
-            out_shardings=(trained, None),
+            out_shardings=(trained, whole),
             donate_argnums=0,
         )
-        self.measure = jax.jit(lambda p, b: stage.measures(parts.unflatten(p), b), in_shardings=(shardings(plan.abstract), rows))
+        self.measure = jax.jit(
+            lambda p, b: stage.measures(parts.unflatten(p), b), in_shardings=(shardings(plan.abstract), rows), out_shardings=whole
+        )
         self.events = {
             e.name: jax.jit(
                 lambda t, f, b, e=e: e.run(plan, t, f, b), in_shardings=(trained, frozen, rows), out_shardings=(trained, frozen)

@@ -322,10 +322,10 @@ def _read_file(file: str, wanted: Mapping[str, tuple[Entry, Any]]) -> dict[str, 
         raise UserError(f"{file}: expected a whole safetensors file ({_first_line(e)}).") from e
 
 
-def save_safetensors(path: Any, flat: Mapping[str, Any], config: ConfigDict, note: str = "") -> dict[str, str]:
+def save_safetensors(path: Any, flat: Mapping[str, Any], config: ConfigDict | None, note: str = "") -> dict[str, str]:
     """Writes parameters {path: array} into one file that `focus_jax.load` and `config.init` read.
 
-    Only for models that fit into one host's memory. The metadata carry config, digests, fingerprints and code version.
+    Only for models that fit into one host's memory. The metadata carry config (if any), digests, fingerprints and code version.
     Returns: {part: fingerprint}.
     """
     host = {p: np.ascontiguousarray(jax.device_get(x)) for p, x in sorted(flat.items())}
@@ -333,7 +333,7 @@ def save_safetensors(path: Any, flat: Mapping[str, Any], config: ConfigDict, not
     digests = fingerprint.digests(host)
     prints = by_part(digests)
     metadata = {
-        "format": str(FORMAT), "config": config.to_json(), "digests": json.dumps(digests),
+        "format": str(FORMAT), **({"config": config.to_json()} if config else {}), "digests": json.dumps(digests),
         "fingerprints": json.dumps(prints), "code": code_version(), "note": note,
     }  # fmt: skip
     path = epath.Path(path)

@@ -1,0 +1,142 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""PyTorch checkpoints in, PyTorch checkpoints out.
+
+Into a safetensors file with our paths, which config.init and --checkpoint take:
+
+    python -m focus_jax.convert import --format=dualvitok --source=pytorch_model.bin --output=tokenizer.safetensors
+    python -m focus_jax.convert import --format=patchgan --source=disc.pth --output=discriminator.safetensors
+    python -m focus_jax.convert import --format=vgg16 --source=vgg16-397923af.pth \\
+        --format=lpips_lin --source=vgg.pth --output=perceptual.safetensors
+
+    The n-th --source is of the n-th --format. Sizes are the released ones; --config=configs/stage1_tokenizer.py:tiny
+    takes those of a config. Train from it with --config.init.tokenizer=tokenizer.safetensors.
+
+Out of a run, one of its steps, or such a file:
+
+    python -m focus_jax.convert export --format=dualvitok --checkpoint=runs/stage1_tokenizer --output=dualvitok.safetensors
+
+    In torch: model.load_state_dict(safetensors.torch.load_file("dualvitok.safetensors")).
+
+Formats: dualvitok (pixel half of the ILLUME+ tokenizer; keys of its semantic half are passed over and counted), patchgan,
+vgg16 (torchvision), lpips (the whole LPIPS module), lpips_lin (its five lin layers, the file vgg.pth of PyPI's lpips).
+Sources: .safetensors, or torch's .pth, .pt, .bin, .ckpt, read without torch and without running code from the file.
+A key that is unknown, missing or of another shape ends the command in one sentence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from ml_collections import ConfigDict
+
+from focus_jax.errors import UserError, one_sentence
+from focus_jax.training import config as config_lib
+from focus_jax.training import store
+from focus_jax.weights import files, formats
+
+
+def import_weights(format: str, source: epath.PathLike, config: ConfigDict | None = None) -> dict[str, np.ndarray]:
+    """A file of theirs -> {our path: array}, floating dtypes as stored.
+
+    config: gives the sizes and the layout (scanned stacks or single layers); None is the released size, scanned.
+    Raises: UserError for an unknown format, an unreadable file, and keys or shapes the table does not expect.
+    """
+    table = formats.table(format)
+    return table.read(files.read_weights(source), table.shapes(config), str(source))
+
+
+def export_weights(
+    format: str, flat: Mapping[str, Any], config: ConfigDict | None = None
+) -> dict[str, np.ndarray]:
+    """{our path: array}, in either layout -> {their key: array}; parts of other formats in `flat` are not looked at.
+
+    config: the network to be complete for; None asks only for the keys that every size has.
+    Raises: UserError for an unknown format, a missing parameter, one without a key, or another shape.
+    """
+    table = formats.table(format)
+    return table.write(flat, None if config is None else table.shapes(config))
+
+
+def load_parts(format: str, checkpoint: epath.PathLike, weights: str) -> tuple[dict[str, np.ndarray], ConfigDict | None]:
+    """({our path: array} of the format's parts, config) of a run directory, step directory or safetensors file."""
+    found = store.catalogue(checkpoint, weights, "--checkpoint")
+    prefixes = tuple(f"{part}/" for part in formats.table(format).parts)
+    targets = {
+        path: jax.ShapeDtypeStruct(entry.shape, jnp.dtype(entry.dtype))
+        for path, entry in found.entries.items()
+        if path.startswith(prefixes)
+    }
+    return {path: np.asarray(x) for path, x in store.read(found.entries, targets).items()}, found.config
+
+
+def _new_file(output: str) -> epath.Path:
+    path = epath.Path(output)
+    if path.suffix != ".safetensors":
+        raise UserError(f"--output={output}: expected a file name that ends in .safetensors.")
+    if path.exists():
+        raise UserError(f"--output={output}: the file exists; choose another name or remove it.")
+    return path
+
+
+def _import(args: argparse.Namespace) -> None:
+    if len(args.format) != len(args.source):
+        raise UserError(f"{len(args.format)} --format and {len(args.source)} --source: expected one --source a --format.")
+    output = _new_file(args.output)
+    config = config_lib.load(args.config, args.overrides) if args.config else None
+    flat: dict[str, np.ndarray] = {}
+    for name, source in zip(args.format, args.source, strict=True):
+        ours = import_weights(name, source, config)
+        if twice := sorted(set(flat) & set(ours)):
+            raise UserError(f"--format={name}: {twice[0]} is already given by an earlier --source.")
+        flat |= ours
+        left_out = formats.table(name).left_out(files.read_weights(source))
+        passed = f", {len(left_out)} keys of other parts passed over ({left_out[0]}, ...)" if left_out else ""
+        print(f"{source}: {len(ours)} arrays, {sum(x.size for x in ours.values()):,} numbers{passed}")
+    note = ", ".join(f"{name} {epath.Path(source).name}" for name, source in zip(args.format, args.source, strict=True))
+    prints = store.save_safetensors(output, flat, config, f"imported: {note}")
+    print(f"wrote {output}: " + ", ".join(f"{part} {fingerprint}" for part, fingerprint in prints.items()))
+
+
+def _export(args: argparse.Namespace) -> None:
+    output = _new_file(args.output)
+    flat, config = load_parts(args.format, args.checkpoint, args.weights)
+    theirs = export_weights(args.format, flat, config)
+    files.write_weights(output, theirs, {"format": "pt"})
+    print(f"wrote {output}: {len(theirs)} arrays, {sum(x.size for x in theirs.values()):,} numbers")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m focus_jax.convert", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    names = ", ".join(formats.TABLES)
+    into = commands.add_parser("import", help="a PyTorch checkpoint into a safetensors file with our paths")
+    into.add_argument("--format", action="append", required=True, help=names)
+    into.add_argument("--source", action="append", required=True, help=".safetensors, .pth, .pt, .bin or .ckpt")
+    into.add_argument("--output", required=True, help="FILE.safetensors")
+    into.add_argument("--config", help="FILE or FILE:ARGUMENT whose sizes to expect (default: the released sizes)")
+    out = commands.add_parser("export", help="a run, step or safetensors file of ours into PyTorch keys")
+    out.add_argument("--format", required=True, help=names)
+    out.add_argument("--checkpoint", required=True, help="run directory (best step, else last), step directory or file")
+    out.add_argument("--output", required=True, help="FILE.safetensors")
+    out.add_argument("--weights", choices=("ema", "raw"), default="ema", help="averaged parameters where there are such")
+    overrides, rest = config_lib.config_overrides(sys.argv[1:] if argv is None else argv)
+    args = parser.parse_args(rest)
+    args.overrides = overrides
+    with one_sentence():
+        if overrides and not getattr(args, "config", None):
+            raise UserError(f"{overrides[0]}: fields can be set with import --config only.")
+        (_import if args.command == "import" else _export)(args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The external formats by name."""
+
+from __future__ import annotations
+
+from focus_jax.errors import UserError
+from focus_jax.weights import dualvitok, lpips, patchgan, vgg16
+from focus_jax.weights.table import Table
+
+TABLES = {t.name: t for t in (dualvitok.TABLE, patchgan.TABLE, vgg16.TABLE, lpips.TABLE, lpips.LIN)}
+
+
+def table(name: str) -> Table:
+    """The table of a format. Raises: UserError for an unknown name."""
+    if name not in TABLES:
+        raise UserError(f"--format={name}: expected one of {', '.join(TABLES)}.")
+    return TABLES[name]
