@@ -24,7 +24,7 @@ MAX_CROP_LOSS = 0.2  # spec tokenizer 5.7
 
 
 def nearest(height: int, width: int, buckets: Sequence[Bucket]) -> Bucket:
-    """The bucket with the nearest width / height; ties go to the smaller squared distance of sizes, then to the first."""
+    """The bucket with the nearest width / height; ties: the smaller squared distance of sizes, then the first."""
     if not buckets:
         raise DataError("buckets: the list is empty, expected at least one (height, width).")
     ratio = Fraction(width, height)
@@ -50,12 +50,12 @@ def parse(text: str) -> list[Bucket]:
     """'512' or '256' for the anchors of that resolution, else 'HxW,HxW,...'."""
     if text.isdigit() and int(text) in ANCHORS:
         return list(ANCHORS[int(text)])
-    try:
-        buckets = [tuple(int(side) for side in item.split("x")) for item in text.split(",")]
-    except ValueError:
-        buckets = []
-    if not buckets or any(len(b) != 2 or min(b) < 1 for b in buckets):
-        raise DataError(f"buckets: '{text}', expected 256, 512 or a list like 64x64,48x64 (height x width).")
+    buckets = []
+    for item in text.split(","):
+        height, _, width = item.partition("x")
+        if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+            raise DataError(f"buckets: '{text}', expected 256, 512 or a list like 64x64,48x64 (height x width).")
+        buckets.append((int(height), int(width)))
     return buckets
 
 
@@ -77,7 +77,7 @@ def picture_streams(
         if resolution not in ANCHORS:
             raise DataError(f"resolution: {resolution}, expected one of {sorted(ANCHORS)} or a list of buckets.")
         resolution = ANCHORS[resolution]
-    chosen = [tuple(bucket) for bucket in resolution]
+    chosen = [(height, width) for height, width in resolution]
     if isinstance(shares, int):
         shares = dict.fromkeys(chosen, shares)
     if unknown := set(shares) - set(chosen):

@@ -41,7 +41,7 @@ def duplicates(records: Iterable[tuple[str, str, int | None]], near: int) -> dic
         _, exact, perceptual = records[i]
         if exact in seen:
             dropped[i] = "exact duplicate"
-        elif close is not None and not close.add(perceptual):
+        elif close is not None and perceptual is not None and not close.add(perceptual):
             dropped[i] = "near duplicate"
         seen.add(exact)
     return dropped
@@ -58,7 +58,7 @@ class _Close:
         self._near = near
         cuts = np.linspace(0, _BITS, near + 2).astype(int)
         self._bands = [(int(a), (1 << int(b - a)) - 1) for a, b in zip(cuts, cuts[1:])]
-        self._tables = [{} for _ in self._bands]
+        self._tables: list[dict[int, list[int]]] = [{} for _ in self._bands]
 
     def add(self, value: int) -> bool:
         """Adds the hash; False (and not added) where one within `near` bits is there already."""

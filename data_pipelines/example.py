@@ -30,7 +30,7 @@ class Record:
             return NotImplemented
         return all(_equal(getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self))
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
 
 def _equal(a, b):
@@ -42,6 +42,7 @@ def _equal(a, b):
     return a == b
 
 
+@typing.dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(dataclasses.field,))
 def record(cls):
     return dataclasses.dataclass(eq=False, kw_only=True, slots=True)(cls)
 

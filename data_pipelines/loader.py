@@ -17,60 +17,12 @@ import numpy as np
 from absl import flags
 from etils import epath
 
-from data_pipelines import seeds, transforms
+from data_pipelines import seeds, settings
+from data_pipelines.batches import Batches, Pass
 from data_pipelines.errors import DataError
 from data_pipelines.mixture import Mixture
 from data_pipelines.schedule import Schedule
 from data_pipelines.shards import Shards
-
-# The fields of config.data; None marks those without a default.
-FIELDS = {
-    "sources": None,  # [{name, path, weight, reader, split, options}, ...]: all but name and path optional
-    "validation": (),  # the same, read in full by `once`
-    "phases": None,  # [{steps, streams: [{shape_class, height, width, batch_size, share}, ...]}, ...]
-    "max_crop_loss": 0.2,  # a picture that loses more of its area to the crop is a bad record
-    "flip": 0.5,  # probability of a horizontal flip
-    "random_crop": False,  # anywhere instead of the centre
-    "workers": 0,  # processes
-    "threads": 2,  # in each process
-    "prefetch": 2,  # batches kept ready by each process
-    "bad_record_budget": 100,  # the trainer stops all hosts when their sum passes it
-    "verify": "auto",  # checksums of shards: auto, always, never (shards.py)
-}
-SOURCE_FIELDS = ("name", "path", "weight", "reader", "split", "options")
-SHAPE_CLASSES = ("picture",)
-_ATTEMPTS = 20  # substitutes tried for one element before the data as a whole are called broken
-
-
-def plain(config):
-    """The config as dicts and lists (a ConfigDict has no equality with them)."""
-    if hasattr(config, "items"):
-        return {key: plain(value) for key, value in config.items()}
-    return [plain(value) for value in config] if isinstance(config, list | tuple) else config
-
-
-def check_config(config) -> dict:
-    """config.data as plain dicts with defaults filled in. DataError names the field that is unknown or wrong."""
-    given = plain(config)
-    if unknown := set(given) - set(FIELDS):
-        raise DataError(f"data: unknown field '{sorted(unknown)[0]}', expected {', '.join(FIELDS)}.")
-    if missing := [name for name, default in FIELDS.items() if default is None and not given.get(name)]:
-        raise DataError(f"data.{missing[0]}: is missing or empty, expected a list.")
-    data = FIELDS | given
-    for name, default in FIELDS.items():
-        kind = list if default in (None, ()) else type(default)
-        value = data[name] = list(data[name]) if isinstance(data[name], tuple) else data[name]
-        value = data[name] = float(value) if kind is float and type(value) is int else value
-        if type(value) is not kind or (kind in (int, float) and value < 0):
-            raise DataError(f"data.{name}: is {value!r}, expected {kind.__name__}{' >= 0' * (kind in (int, float))}.")
-    for group in ("sources", "validation"):
-        for i, source in enumerate(data[group]):
-            if not isinstance(source, dict) or not source.get("name") or set(source) - set(SOURCE_FIELDS):
-                raise DataError(f"data.{group}[{i}]: is {source!r}, expected a dict of {', '.join(SOURCE_FIELDS)}.")
-            weight = source.get("weight", 1.0)
-            if type(weight) not in (int, float) or not weight > 0:
-                raise DataError(f"data.{group}[{i}].weight: is {weight!r}, expected a number above 0.")
-    return data
 
 
 class Loader:
@@ -84,7 +36,7 @@ class Loader:
     Bad records are listed in WORKDIR/bad_records.HOST.jsonl when their batch is taken.
 
     Args:
-      config: config.data, a ConfigDict or dict with FIELDS.
+      config: config.data, a ConfigDict or dict with settings.FIELDS.
       seed: of schedule, order and augmentation.
       rows: batch_size -> int array, the rows of a global batch that this host makes; default all.
       workdir, host: where bad records are listed; without a workdir they are only counted.
@@ -102,21 +54,21 @@ class Loader:
         host: int = 0,
         objects: Mapping[str, Callable] | None = None,
     ):
-        self.config = check_config(config)
+        self.config = settings.check(config)
         self.seed, self.budget, self._objects = int(seed), self.config["bad_record_budget"], dict(objects or {})
         self.schedule = Schedule(self.config["phases"], seed)
         self._rows = {s["batch_size"]: _check_rows(rows(s["batch_size"]), s) for s in self.schedule.streams}
         self.problems = _ProblemList(workdir, host)
-        self._open = []
+        self._open: list[BatchIterator] = []
         mixtures = []
         for stream in self.schedule.streams:
-            if stream["shape_class"] not in SHAPE_CLASSES:
-                expected = ", ".join(SHAPE_CLASSES)
+            if stream["shape_class"] not in settings.SHAPE_CLASSES:
+                expected = ", ".join(settings.SHAPE_CLASSES)
                 raise DataError(f"data.phases: shape_class is '{stream['shape_class']}', expected one of {expected}.")
             sources = self._sources("sources", "train", stream)
             weights = [source.get("weight", 1.0) for source, _ in sources]
             mixtures.append(Mixture([data for _, data in sources], weights, self.seed, seeds.MIX, stream["id"]))
-        self._batches = _Batches(self.schedule, mixtures, self._rows, self.seed, self.config)
+        self._batches = Batches(self.schedule, mixtures, self._rows, self.seed, self.config)
         self.fingerprint = self._fingerprint(mixtures)
 
     def _sources(self, group: str, split: str, stream: dict) -> list[tuple[dict, object]]:
@@ -144,8 +96,8 @@ class Loader:
         if not found:
             names = ", ".join(source["name"] for source in self.config[group]) or "no source"
             raise DataError(
-                f"data.{group}: {names} has no {split} records for bucket {stream['height']}x{stream['width']}, expected "
-                "records prepared for it or for a larger bucket of the same aspect ratio (prepare --buckets)."
+                f"data.{group}: {names} has no {split} records for bucket {stream['height']}x{stream['width']}, "
+                "expected records prepared for it or for a larger bucket of the same aspect ratio (prepare --buckets)."
             )
         return found
 
@@ -161,7 +113,7 @@ class Loader:
         return lines
 
     def names(self, k: int) -> list[str]:
-        """"SOURCE:ID" of the examples that the rows of batch k stand for, all hosts' rows, in row order."""
+        """SOURCE:ID of the examples that the rows of batch k stand for, all hosts' rows, in row order."""
         return self._batches.names(k)
 
     # ------------------------------------------------------------------------------------------------- iteration
@@ -177,7 +129,7 @@ class Loader:
         """
         phases = [stream["phase"] for stream in self.schedule.streams]
         phase = sorted(set(phases))[phase]
-        streams = {}
+        streams: dict[tuple, dict] = {}
         for stream in self.schedule.streams:
             if stream["phase"] == phase:
                 streams.setdefault((stream["height"], stream["width"], stream["batch_size"]), stream)
@@ -189,7 +141,7 @@ class Loader:
                 errors.append(error)
         if not found:
             raise errors[0]
-        return self._iterate(_Pass(found, self._rows, self.config), 0)
+        return self._iterate(Pass(found, self._rows, self.config), 0)
 
     def _iterate(self, batches, k: int) -> "BatchIterator":
         iterator = BatchIterator(batches, k, self.config, self.problems)
@@ -279,131 +231,6 @@ class BatchIterator:
 
     def __exit__(self, *_):
         self.close()
-
-
-class _Batches:
-    """Random access: batches[k] -> batch k of the schedule, the rows of this host."""
-
-    def __init__(self, schedule: Schedule, mixtures: list[Mixture], rows: dict, seed: int, config: dict):
-        self.schedule, self.mixtures, self._rows, self._seed = schedule, mixtures, rows, seed
-        self._options = {name: config[name] for name in ("flip", "random_crop", "max_crop_loss")}
-
-    def __len__(self) -> int:
-        return len(self.schedule)
-
-    def stream(self, k: int) -> dict:
-        return self.schedule[k][1]
-
-    def __getitem__(self, k: int) -> dict:
-        stream_id, stream, ordinal = self.schedule[k]
-        size, rows = stream["batch_size"], self._rows[stream["batch_size"]]
-        order = seeds.permutation(size, self._seed, seeds.ROWS, k)
-        elements = ordinal * size + order[rows]
-        batch, problems = _empty(k, stream, elements), []
-        for row, element in enumerate(elements.tolist()):
-            batch["image"][row], found = self._element(stream_id, stream, element)
-            batch["bad"][row] = len(found)
-            problems += [problem | {"k": k} for problem in found]
-        return batch | {"problems": json.dumps(problems)}
-
-    def names(self, k: int) -> list[str]:
-        stream_id, stream, ordinal = self.schedule[k]
-        size, mixture = stream["batch_size"], self.mixtures[stream_id]
-        out = []
-        for element in (ordinal * size + seeds.permutation(size, self._seed, seeds.ROWS, k)).tolist():
-            number, record = mixture[element]
-            source = mixture.sources[number]
-            try:
-                out.append(f"{source.name}:{source[record].id}")
-            except DataError:  # a substitute stood in for it; where the record lies is all there is to say
-                out.append(f"{source.name}:{source.where(record) if hasattr(source, 'where') else record}")
-        return out
-
-    def _element(self, stream_id: int, stream: dict, element: int) -> tuple[np.ndarray, list[dict]]:
-        """The picture of an element and what was wrong with the records that it should have come from."""
-        mixture, problems = self.mixtures[stream_id], []
-        index = element
-        for attempt in range(1, _ATTEMPTS + 1):
-            number, record = mixture[index]
-            source = mixture.sources[number]
-            rng = seeds.generator(self._seed, seeds.AUGMENT, stream_id, element)
-            picture, problem = _picture(source, record, stream, rng=rng, **self._options)
-            if problem is None:
-                return picture, problems
-            problems.append(problem | {"element": element})
-            index = seeds.integer(self._seed, seeds.SUBSTITUTE, stream_id, element, attempt)
-        raise DataError(
-            f"{source.name}: {_ATTEMPTS} records tried in a row for element {element} are bad, the last one because of "
-            f"'{problem['reason']}'; expected data that mostly read."
-        )
-
-
-class _Pass:
-    """Random access to the batches of one pass over `found` = [(stream, sources), ...]."""
-
-    def __init__(self, found: list, rows: dict, config: dict):
-        self._found, self._rows, self._max_crop_loss = found, rows, config["max_crop_loss"]
-        self._counts = [sum(map(len, sources)) for _, sources in found]
-        batches = [-(-count // stream["batch_size"]) for count, (stream, _) in zip(self._counts, found)]
-        self._starts = np.cumsum([0, *batches])
-
-    def __len__(self) -> int:
-        return int(self._starts[-1])
-
-    def _part(self, k: int) -> int:
-        return int(np.searchsorted(self._starts, k, side="right")) - 1
-
-    def stream(self, k: int) -> dict:
-        return self._found[self._part(k)][0]
-
-    def __getitem__(self, k: int) -> dict:
-        part = self._part(k)
-        stream, sources = self._found[part]
-        size, ordinal = stream["batch_size"], k - int(self._starts[part])
-        elements = ordinal * size + self._rows[size]
-        batch, problems = _empty(k, stream, elements), []
-        for row, element in enumerate(elements.tolist()):
-            batch["weight"][row] = 0
-            if element >= self._counts[part]:
-                continue
-            record, source = element, sources[0]
-            for source in sources:
-                if record < len(source):
-                    break
-                record -= len(source)
-            picture, problem = _picture(source, record, stream, max_crop_loss=self._max_crop_loss)
-            if problem is None:
-                batch["image"][row], batch["weight"][row] = picture, 1
-            else:
-                batch["bad"][row] = 1
-                problems.append(problem | {"k": k, "element": element})
-        return batch | {"problems": json.dumps(problems)}
-
-
-def _empty(k: int, stream: dict, elements: np.ndarray) -> dict:
-    rows = len(elements)
-    return {
-        "k": np.int64(k),
-        "image": np.zeros((rows, stream["height"], stream["width"], 3), np.uint8),
-        "weight": np.ones(rows, np.float32),
-        "element": (elements & 0xFFFFFFFF).astype(np.uint32),
-        "bad": np.zeros(rows, np.int32),
-    }
-
-
-def _picture(source, record: int, stream: dict, **options) -> tuple[np.ndarray | None, dict | None]:
-    """(picture, None), or (None, what is wrong with the record)."""
-    key = None
-    try:
-        example = source[record]
-        key = example.id
-        if not example.images:
-            raise DataError(f"{key}: has no image, expected one.")
-        bucket = stream["height"], stream["width"]
-        return transforms.picture(example.images[0].data, bucket, name=key, **options), None
-    except DataError as error:
-        shard, number = source.where(record) if hasattr(source, "where") else (None, record)
-        return None, {"source": source.name, "shard": shard, "record": number, "key": key, "reason": str(error)}
 
 
 def _check_rows(rows, stream: dict) -> np.ndarray:

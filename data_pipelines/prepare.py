@@ -60,7 +60,15 @@ class Options:
 
 
 def prepare(
-    name: str, source="", output="", *, workers: int = 0, bad_budget: int = 0, engine=None, reader_options=None, **options
+    name: str,
+    source="",
+    output="",
+    *,
+    workers: int = 0,
+    bad_budget: int = 0,
+    engine=None,
+    reader_options: dict | None = None,
+    **fields,
 ) -> dict:
     """Prepares a data set and returns its manifest.
 
@@ -71,14 +79,14 @@ def prepare(
       bad_budget: how many records may be unreadable.
       engine: what maps the work (engine.py), by default Local(workers).
       reader_options: keyword arguments of the reader.
-      options: fields of Options; the reader's own defaults come before those of Options.
+      fields: of Options; the reader's own defaults come before those of Options.
 
     Raises:
       DataError: no such reader or source, an output that holds other data or cannot be written, too many bad records.
     """
     cls = readers.get(name)
     reader = cls(source, **(reader_options or {}))
-    options = Options(**(getattr(cls, "defaults", {}) | options))
+    options = Options(**(getattr(cls, "defaults", {}) | fields))
     output, engine = epath.Path(output), engine or Local(workers)
     partitions = reader.partitions()
     job = {
@@ -106,7 +114,7 @@ def prepare(
     decisions, dropped = _decide(scans, options)
     write = functools.partial(_write, reader, output)
     items = [(number, partition, keep) for (number, partition), keep in zip(enumerate(partitions), decisions)]
-    splits = {}
+    splits: dict[str, dict[str, list]] = {}
     for entries in _progress("write", engine.map(write, items), len(partitions)):
         for split, bucket, entry in entries:
             splits.setdefault(split, {}).setdefault(bucket, []).append(entry)
@@ -119,7 +127,7 @@ def prepare(
         "splits": splits,
     }
     if not splits:
-        raise DataError(f"{source or name}: no record is left, expected some; dropped: {dict(dropped) or 'none found'}.")
+        raise DataError(f"{source or name}: no record is left, expected some; dropped: {dict(dropped) or 'none'}.")
     shards.write_json(output / shards.MANIFEST, manifest)
     work.rmtree()
     return manifest
@@ -172,7 +180,8 @@ def _examine(key: str, example: Example | DataError, options: Options) -> dict:
         return {"key": key, "drop": reason}
     exact, near = dedup.hashes(images, options.near)
     sizes = [list(image.size) for image in images]
-    return {"key": key, "split": split, "bucket": buckets_lib.name(bucket), "sizes": sizes, "exact": exact, "near": near}
+    found = {"key": key, "split": split, "bucket": buckets_lib.name(bucket), "sizes": sizes}
+    return found | {"exact": exact, "near": near}
 
 
 def _refused(height: int, width: int, bucket: buckets_lib.Bucket, options: Options) -> str | None:
@@ -202,7 +211,7 @@ def _decide(scans: list[list[dict]], options: Options) -> tuple[list[list], coll
     _check_keys(good)
     twins = dedup.duplicates(((r["split"], r["exact"], r["near"]) for _, _, r in good), options.near)
     dropped.update(twins.values())
-    keep = [[] for _ in scans]
+    keep: list[list] = [[] for _ in scans]
     for n, (p, i, record) in enumerate(good):
         if n not in twins:
             keep[p].append([i, record["key"], record["split"], record["bucket"], record["sizes"]])
@@ -239,8 +248,8 @@ def _write_bad_records(scans: list, output: epath.Path) -> None:
 
 
 # ----------------------------------------------------------------------------------------- second pass, in parallel
-def _write(reader, output: epath.Path, item: tuple[int, str, list]) -> list[tuple]:
-    """Writes the records to keep of a partition and returns (split, bucket, manifest entry of the shard), ..."""
+def _write(reader, output: epath.Path, item: tuple[int, str, list]) -> list[list]:
+    """Writes the records to keep of a partition and returns [[split, bucket, manifest entry of the shard], ...]."""
     number, partition, keep = item
     marker = output / _WORK / f"write-{number:05d}.json"
     decision = hashlib.sha256(json.dumps(keep).encode()).hexdigest()
@@ -310,7 +319,7 @@ def _progress(what: str, results, total: int):
 def _parser(cls=None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m data_pipelines.prepare",
-        description=__doc__ + ("\n\nReader:\n  " + inspect.getdoc(cls).replace("\n", "\n  ") if cls else ""),
+        description=f"{__doc__}\n\nReader:\n  {inspect.getdoc(cls)}".replace("\n", "\n  ") if cls else __doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     default = Options(**getattr(cls, "defaults", {}))

@@ -28,8 +28,11 @@ class Schedule:
     def __init__(self, phases: Sequence[Mapping], seed: int):
         if not phases:
             raise DataError("data.phases: is empty, expected at least one phase with steps and streams.")
-        self.seed, self.streams = int(seed), []
-        self._starts, self._ids, self._shares = [0], [], []
+        self.seed = int(seed)
+        self.streams: list[dict] = []
+        self._starts = [0]
+        self._ids: list[np.ndarray] = []
+        self._shares: list[dict[int, int]] = []
         for p, phase in enumerate(phases):
             steps, streams = _phase(phase, p)
             ids = range(len(self.streams), len(self.streams) + len(streams))
@@ -81,7 +84,7 @@ def _phase(phase: Mapping, p: int) -> tuple[int, list[dict]]:
             raise DataError(f"{where}.streams[{i}]: has {sorted(stream)}, expected {sorted(STREAM_FIELDS)}.")
         for field, kind in STREAM_FIELDS.items():
             value = stream[field]
-            if type(value) is not kind or (kind is int and value < 1):
+            if type(value) is not kind or (isinstance(value, int) and value < 1):
                 expected = "a positive int" if kind is int else "a string"
                 raise DataError(f"{where}.streams[{i}].{field}: is {value!r}, expected {expected}.")
     return phase["steps"], streams

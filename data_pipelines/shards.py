@@ -16,7 +16,7 @@ import contextlib
 import hashlib
 import json
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from array_record.python.array_record_module import ArrayRecordWriter
 from etils import epath
@@ -148,7 +148,8 @@ class Shards:
     def __init__(self, directory, split: str, bucket: buckets_lib.Bucket, *, name: str = "", verify: str = "auto"):
         if verify not in VERIFY:
             raise DataError(f"data.verify: is {verify!r}, expected one of {', '.join(VERIFY)}.")
-        self.directory, self.split, self.bucket = epath.Path(directory), split, tuple(bucket)
+        self.directory, self.split = epath.Path(directory), split
+        self.bucket = bucket[0], bucket[1]
         self.name = name or self.directory.name
         manifest = read_manifest(directory)
         prepared = manifest["splits"].get(split, {})
@@ -163,7 +164,7 @@ class Shards:
             json.dumps([[s["file"], s["sha256"]] for s in self.shards]).encode()
         ).hexdigest()
         self._check(verify)
-        self._reader = None
+        self._reader: Any = None
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -204,7 +205,8 @@ class Shards:
         if (os.fspath(path), shard["sha256"]) in _verified:
             return
         if checksum(path) != shard["sha256"]:
-            raise DataError(f"{path}: the checksum differs from {MANIFEST}, expected {shard['sha256']}; prepare it again.")
+            expected = shard["sha256"]
+            raise DataError(f"{path}: the checksum differs from {MANIFEST}, expected {expected}; prepare it again.")
         _verified.add((os.fspath(path), shard["sha256"]))
 
     def __getstate__(self):

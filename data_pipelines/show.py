@@ -63,7 +63,8 @@ def cell(example: Example) -> Image.Image:
 def _panels(example: Example) -> list[Image.Image]:
     panels = []
     for number, image in enumerate(example.images):
-        panels.append(_annotated(example, transforms.decode(image.data, example.id), number if not example.frames else -1))
+        shown = -1 if example.frames else number  # instances of a clip lie on its frames
+        panels.append(_annotated(example, transforms.decode(image.data, example.id), shown))
     for number, frame in enumerate(example.frames):
         panel = _annotated(example, transforms.decode(frame.image.data, example.id), number)
         ImageDraw.Draw(panel).text((2, 2), f"{frame.time:g} s", fill="white", stroke_width=1, stroke_fill="black")
@@ -87,9 +88,11 @@ def _annotated(example: Example, image: Image.Image, number: int) -> Image.Image
     """The picture with the instances and regions of frame `number`."""
     instances = [(i, item) for i, item in enumerate(example.instances) if item.frame == number]
     regions = [(i, item) for i, item in enumerate(example.regions) if item.frame == number]
-    for i, item in [*instances, *regions]:
+    for i, item in instances:
         if item.mask is not None:
-            image = _tint(image, item.mask, _COLOURS[i % len(_COLOURS)], 0.45 if (i, item) in instances else 0.8)
+            image = _tint(image, item.mask, _COLOURS[i % len(_COLOURS)])
+    for i, region in regions:
+        image = _tint(image, region.mask, _COLOURS[i % len(_COLOURS)], 0.8)
     scale = _SIDE / max(image.size)
     panel = _thumbnail(image)
     draw = ImageDraw.Draw(panel)
@@ -103,24 +106,27 @@ def _annotated(example: Example, image: Image.Image, number: int) -> Image.Image
         label += "" if item.part_of is None else f" part of {item.part_of}"
         place = _place(item.box, item.mask, scale)
         draw.text(place, label, fill="white", stroke_width=1, stroke_fill=colour)
-    for i, item in regions:
-        target = "" if item.instance is None else f" -> {item.instance}"
-        place = _place(None, item.mask, scale)
-        draw.text(place, f"{item.kind}{target}", fill="white", stroke_width=1, stroke_fill="black")
+    for _, region in regions:
+        target = "" if region.instance is None else f" -> {region.instance}"
+        place = _place(None, region.mask, scale)
+        draw.text(place, f"{region.kind}{target}", fill="white", stroke_width=1, stroke_fill="black")
     return panel
 
 
 def _place(box, mask: Mask | None, scale: float) -> tuple[float, float]:
     if box is not None:
         return box[0] * scale + 2, box[1] * scale + 1
-    rows, columns = np.nonzero(mask.to_array()) if mask is not None else ((), ())
-    return (columns.min() * scale + 2, rows.min() * scale + 1) if len(rows) else (2, 2)
+    if mask is not None and (inside := mask.to_array()).any():
+        rows, columns = np.nonzero(inside)
+        return columns.min() * scale + 2, rows.min() * scale + 1
+    return 2, 2
 
 
 def _tint(image: Image.Image, mask: Mask, colour, alpha: float = 0.45) -> Image.Image:
     inside = mask.to_array()
     if inside.shape != (image.height, image.width):
-        raise DataError(f"show: a mask of {inside.shape} lies on a picture of {(image.height, image.width)}, expected one size.")
+        size = image.height, image.width
+        raise DataError(f"show: a mask of {inside.shape} lies on a picture of {size}, expected one size.")
     array = np.asarray(image).astype(np.float32)
     array[inside] = array[inside] * (1 - alpha) + np.asarray(colour) * alpha
     return Image.fromarray(array.astype(np.uint8))

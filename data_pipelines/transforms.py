@@ -24,7 +24,7 @@ from PIL import Image, ImageFile, ImageOps
 from data_pipelines import buckets
 from data_pipelines.errors import DataError
 
-MAX_PIXELS = Image.MAX_IMAGE_PIXELS  # PIL's own warning level, 89,478,485: about 9,500^2
+MAX_PIXELS = 89_478_485  # about 9,500^2; the level at which PIL warns by default
 # A fixed list: PIL would try every plugin it has, and that for EPS starts Ghostscript.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
 
@@ -44,7 +44,8 @@ def decode(data: bytes, name: str = "image") -> Image.Image:
     except Image.DecompressionBombError as error:
         raise DataError(f"{name}: too many pixels, expected at most {MAX_PIXELS} ({error})") from error
     except Exception as error:  # PIL's plugins raise a dozen kinds on broken files
-        raise DataError(f"{name}: cannot be decoded, expected a whole {', '.join(FORMATS)} picture ({error}).") from error
+        kinds = ", ".join(FORMATS)
+        raise DataError(f"{name}: cannot be decoded, expected a whole {kinds} picture ({error}).") from error
     raise DataError(f"{name}: {image.width} x {image.height} pixels, expected at most {MAX_PIXELS}.")
 
 

@@ -270,8 +270,11 @@ def scale_table(reports: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(rows)
 
 
-def environment() -> None:
+def environment(topology: str) -> None:
     """What a compile for absent devices needs, set before jax starts its backends: CPU alone, no search for a TPU."""
+    kind, _, n = topology.partition(":")
+    if kind == "cpu" and n.isdigit() and "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={n}"
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # nothing runs, so several processes may compile at once
     os.environ["JAX_PLATFORMS"] = "cpu"
@@ -290,11 +293,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--report", help="write the figures to this JSON file")
     parser.add_argument("--markdown", action="store_true", help="print rows of docs/scale.md")
     args = parser.parse_args(rest)
-    environment()
+    environment(args.topology)
     with one_sentence():
-        kind, _, n = args.topology.partition(":")
-        if kind == "cpu" and n.isdigit():
-            jax.config.update("jax_num_cpu_devices", int(n))
         config = config_lib.load(args.config, overrides)
         chosen = all_streams(config) if args.all else [stream_named(config, args.shape) if args.shape else costliest(config)]
         reports = []

@@ -53,9 +53,7 @@ def import_weights(format: str, source: epath.PathLike, config: ConfigDict | Non
     return table.read(files.read_weights(source), table.shapes(config), str(source))
 
 
-def export_weights(
-    format: str, flat: Mapping[str, Any], config: ConfigDict | None = None
-) -> dict[str, np.ndarray]:
+def export_weights(format: str, flat: Mapping[str, Any], config: ConfigDict | None = None) -> dict[str, np.ndarray]:
     """{our path: array}, in either layout -> {their key: array}; parts of other formats in `flat` are not looked at.
 
     config: the network to be complete for; None asks only for the keys that every size has.
@@ -65,7 +63,9 @@ def export_weights(
     return table.write(flat, None if config is None else table.shapes(config))
 
 
-def load_parts(format: str, checkpoint: epath.PathLike, weights: str) -> tuple[dict[str, np.ndarray], ConfigDict | None]:
+def load_parts(
+    format: str, checkpoint: epath.PathLike, weights: str
+) -> tuple[dict[str, np.ndarray], ConfigDict | None]:
     """({our path: array} of the format's parts, config) of a run directory, step directory or safetensors file."""
     found = store.catalogue(checkpoint, weights, "--checkpoint")
     prefixes = tuple(f"{part}/" for part in formats.table(format).parts)
@@ -88,7 +88,9 @@ def _new_file(output: str) -> epath.Path:
 
 def _import(args: argparse.Namespace) -> None:
     if len(args.format) != len(args.source):
-        raise UserError(f"{len(args.format)} --format and {len(args.source)} --source: expected one --source a --format.")
+        raise UserError(
+            f"{len(args.format)} --format and {len(args.source)} --source: expected one --source a --format."
+        )
     output = _new_file(args.output)
     config = config_lib.load(args.config, args.overrides) if args.config else None
     flat: dict[str, np.ndarray] = {}
@@ -128,7 +130,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     out.add_argument("--format", required=True, help=names)
     out.add_argument("--checkpoint", required=True, help="run directory (best step, else last), step directory or file")
     out.add_argument("--output", required=True, help="FILE.safetensors")
-    out.add_argument("--weights", choices=("ema", "raw"), default="ema", help="averaged parameters where there are such")
+    out.add_argument(
+        "--weights", choices=("ema", "raw"), default="ema", help="averaged parameters where there are such"
+    )
     overrides, rest = config_lib.config_overrides(sys.argv[1:] if argv is None else argv)
     args = parser.parse_args(rest)
     args.overrides = overrides

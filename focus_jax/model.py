@@ -29,7 +29,9 @@ def load(source: Any, weights: str = "ema", mesh: Mesh | None = None) -> "Model"
     """
     found = store.catalogue(source, weights, "load")
     if found.config is None:
-        raise UserError(f"{found.label}: the file's metadata have no field config, so it names no model; use it in config.init.")
+        raise UserError(
+            f"{found.label}: the file's metadata have no field config, so it names no model; use it in config.init."
+        )
     stage = stages.create(found.config)
     boxed = jax.eval_shape(stage.init, jax.eval_shape(lambda: jax.random.key(0)))
     names = sharding.logical_names(boxed)
@@ -52,7 +54,15 @@ class Model:
     parameters in use; label: where they were read from.
     """
 
-    def __init__(self, config: ConfigDict, stage: Any, params: dict[str, Any], fingerprints: dict[str, str], label: str, mesh: Mesh | None):
+    def __init__(
+        self,
+        config: ConfigDict,
+        stage: Any,
+        params: dict[str, Any],
+        fingerprints: dict[str, str],
+        label: str,
+        mesh: Mesh | None,
+    ):
         self.config, self.stage, self.params = config, stage, params
         self.fingerprints, self.label, self.mesh = fingerprints, label, mesh
 
@@ -74,7 +84,9 @@ class Model:
         indices = np.asarray(indices)
         codes = int(self.config.model.tokenizer.pixel.codes) if self._tokenizer else 0
         if indices.ndim not in (2, 3) or not np.issubdtype(indices.dtype, np.integer):
-            raise UserError(f"indices: expected integers [B, h, w] or [h, w], found {indices.dtype}{list(indices.shape)}.")
+            raise UserError(
+                f"indices: expected integers [B, h, w] or [h, w], found {indices.dtype}{list(indices.shape)}."
+            )
         if indices.size and not (0 <= indices.min() and indices.max() < codes):
             raise UserError(f"indices: expected codes from 0 to {codes - 1}, found {indices.min()} to {indices.max()}.")
         batch = indices[None] if indices.ndim == 2 else indices
@@ -116,10 +128,14 @@ class Model:
     def _check(self, images: np.ndarray) -> np.ndarray:
         stride, images = self._tokenizer.stride, np.asarray(images)
         if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[-1] != 3:
-            raise UserError(f"images: expected uint8 [B, H, W, 3] or [H, W, 3], found {images.dtype}{list(images.shape)}.")
+            raise UserError(
+                f"images: expected uint8 [B, H, W, 3] or [H, W, 3], found {images.dtype}{list(images.shape)}."
+            )
         height, width = images.shape[-3:-1]
         if height % stride or width % stride or not height or not width:
-            raise UserError(f"images: {height} x {width} pixels, expected multiples of the tokenizer's stride {stride}.")
+            raise UserError(
+                f"images: {height} x {width} pixels, expected multiples of the tokenizer's stride {stride}."
+            )
         return images[None] if images.ndim == 3 else images
 
     @staticmethod

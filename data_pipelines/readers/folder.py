@@ -33,7 +33,7 @@ class Folder:
         return {"licence": self.licence}
 
     def partitions(self) -> list[str]:
-        """JSON lists of [path, caption or null, bytes]: all that `read` needs, so that no process lists the folder again."""
+        """JSON lists of [path, caption or null, bytes]: all that `read` needs, so that the folder is listed once."""
         files = sorted(_walk(self.source))
         if not files:
             raise DataError(f"{self.source}: holds no picture, expected files ending in {', '.join(SUFFIXES)}.")
@@ -54,7 +54,8 @@ class Folder:
             except (ValueError, KeyError, TypeError):
                 valid = False
             if not valid:
-                raise DataError(f'{path}: line {number} is not UTF-8 JSON {{"file": text, "caption": text}}, expected that.')
+                expected = '{"file": text, "caption": text}'
+                raise DataError(f"{path}: line {number} is not UTF-8 JSON, expected {expected}.")
             if file not in files or file in captions:
                 what = "stands twice" if file in captions else "does not exist"
                 raise DataError(f"{path}: line {number} names {file!r}, which {what}, expected one line for a picture.")

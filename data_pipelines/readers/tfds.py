@@ -3,6 +3,7 @@
 """Any TFDS data set that was prepared in the ArrayRecord layout, read through tfds.data_source without TensorFlow."""
 
 import json
+from typing import Any
 
 from etils import epath
 
@@ -24,7 +25,7 @@ class Tfds:
         self.source, self.image, self.caption, self.licence = epath.Path(source), image, caption, licence
         if not source or not (self.source / "dataset_info.json").exists():
             raise DataError(f"tfds: --source={source!r} has no dataset_info.json, expected a prepared TFDS directory.")
-        self._builder = None
+        self._builder: Any = None
 
     def options(self) -> dict:
         return {"image": self.image, "caption": self.caption, "licence": self.licence}
@@ -47,7 +48,8 @@ class Tfds:
         try:
             source = builder.as_data_source(split, decoders={image: tfds.decode.SkipDecoding()})
         except Exception as error:  # tfds and array_record raise several kinds
-            raise DataError(f"{self.source}: split {split} cannot be opened ({error}), expected whole shards.") from error
+            message = f"{self.source}: split {split} cannot be opened ({error}), expected whole shards."
+            raise DataError(message) from error
         for number in range(start, stop):
             key = f"{split}/{number:08d}"
             try:
@@ -66,8 +68,9 @@ class Tfds:
                 self._builder = tfds.builder_from_directory(self.source)
             except Exception as error:  # tfds raises whatever json, protobuf or its registry raised
                 raise DataError(f"{self.source}: is not a TFDS data set ({error}), expected one as written.") from error
-            if self._builder.info.file_format.value != "array_record":
-                raise DataError(f"{self.source}: has file_format {self._builder.info.file_format}, expected array_record.")
+            layout = self._builder.info.file_format.value
+            if layout != "array_record":
+                raise DataError(f"{self.source}: has file_format {layout}, expected array_record.")
         return self._builder
 
     def _features(self, features) -> tuple[str, str | None, list[str]]:

@@ -41,7 +41,8 @@ class WebDataset:
 
     def read(self, partition: str):
         path = self.source / partition if self.source.is_dir() else self.source
-        base, members = None, {}
+        base = None
+        members: dict[str, bytes] = {}
         try:
             with path.open("rb") as file, tarfile.open(fileobj=file, mode="r|*") as tar:
                 for member in tar:
@@ -54,13 +55,14 @@ class WebDataset:
                     stem, _, extension = name.partition(".")
                     key = os.path.join(folder, stem)
                     if key != base:
-                        if members:
+                        if base is not None:
                             yield self._record(partition, base, members)
                         base, members = key, {}
-                    members[extension.lower()] = tar.extractfile(member).read()
+                    content = tar.extractfile(member)
+                    members[extension.lower()] = content.read() if content else b""
         except (tarfile.TarError, EOFError, OSError) as error:
             yield f"{partition}/", DataError(f"{path}: cannot be read to its end ({error}), expected a whole tar.")
-        if members:
+        if base is not None and members:
             yield self._record(partition, base, members)
 
     def _record(self, partition: str, base: str, members: dict[str, bytes]) -> tuple[str, Example | DataError]:

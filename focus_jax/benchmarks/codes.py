@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The blocked nearest-code search: compiled temporaries, agreement with the full search, and time.
 
-  python -m focus_jax.benchmark codes [--vectors=4096 --codes=98304 --width=32 --block=4096]
+python -m focus_jax.benchmark codes [--vectors=4096 --codes=98304 --width=32 --block=4096]
 """
 
 from __future__ import annotations

@@ -169,7 +169,9 @@ def run(
 def main(argv: list[str]) -> dict[str, float]:
     """Prints the figures of `run` and returns them."""
     parser = argparse.ArgumentParser(
-        prog="python -m focus_jax.benchmark data", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m focus_jax.benchmark data",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--count", type=int, default=1024, help="pictures")
     parser.add_argument("--batch-size", type=int, default=32)
@@ -186,5 +188,6 @@ def main(argv: list[str]) -> dict[str, float]:
     print(f"from shards {figures['examples_per_second_and_core']:8.1f} examples per second and core")
     print(f"torch       {figures['torch_examples_per_second_and_core']:8.1f} examples per second and core")
     print(f"ratio       {figures['ratio']:8.3f} (goal 1.0)")
-    print("time        " + ", ".join(f"{part} {figures[part + '_share']:.1%}" for part in ("decode", "transform", "overhead")))
+    shares = [f"{part} {figures[part + '_share']:.1%}" for part in ("decode", "transform", "overhead")]
+    print("time        " + ", ".join(shares))
     return figures

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A tokenizer training step beside the same network in torch, both on CPU in float32.
 
-  python -m focus_jax.benchmark tokenizer [--size=tiny --pixels=64 --batch=8]
+  python -m focus_jax.benchmark tokenizer [--config=configs/stage1_tokenizer.py:tiny --pixels=64 --batch=8]
 
 A step is forward and backward of L1 reconstruction + quantiser loss, with all parameter gradients. Both sides have the
 same weights and pictures, and the losses of the two are compared before any time is taken. Repeats are interleaved and
@@ -16,6 +16,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,8 +24,8 @@ from ml_collections import ConfigDict
 
 from focus_jax.errors import UserError
 from focus_jax.models.dual_tokenizer import dual_tokenizer
+from focus_jax.training import config as config_lib
 from focus_jax.training.parts import flatten
-from focus_jax.training.sharding import unbox
 from focus_jax.weights import dualvitok
 
 
@@ -78,7 +79,7 @@ def run(config: ConfigDict, *, pixels: int = 64, batch: int = 8, steps: int = 10
     images = np.random.default_rng(0).uniform(-1, 1, (batch, pixels, pixels, 3)).astype(np.float32)
     model = dual_tokenizer(**config.model.tokenizer)
     stride = jnp.zeros((1, model.stride, model.stride, 3))
-    params = jax.jit(lambda key: unbox_params(model.init(key, stride)))(jax.random.key(0))
+    params = jax.jit(lambda key: nn.unbox(model.init(key, stride)["params"]))(jax.random.key(0))
     sides = {"ours": _ours(config, params, images), "torch": _theirs(config, params, images)}
     losses = {side: step() for side, step in sides.items()}
     if abs(losses["ours"] - losses["torch"]) > 1e-4 * abs(losses["torch"]):
@@ -103,3 +104,25 @@ def run(config: ConfigDict, *, pixels: int = 64, batch: int = 8, steps: int = 10
         "steps": steps,
         "repeats": repeats,
     }
+
+
+def main(argv: Sequence[str]) -> dict:
+    """Prints the figures of `run` and returns them."""
+    parser = argparse.ArgumentParser(
+        prog="python -m focus_jax.benchmark tokenizer",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", default="configs/stage1_tokenizer.py:tiny", help="its model.tokenizer is measured")
+    parser.add_argument("--pixels", type=int, default=64, help="side of a picture")
+    parser.add_argument("--batch", type=int, default=8, help="pictures")
+    parser.add_argument("--steps", type=int, default=10, help="timed a repeat")
+    parser.add_argument("--repeats", type=int, default=5)
+    overrides, rest = config_lib.config_overrides(argv)
+    args = vars(parser.parse_args(rest))
+    figures = run(config_lib.load(args.pop("config"), overrides), **args)
+    print(f"step   {figures['batch']} pictures of {figures['pixels']} x {figures['pixels']}, float32, CPU")
+    print(f"ours   {figures['examples_per_second']:8.1f} examples per second")
+    print(f"torch  {figures['torch_examples_per_second']:8.1f} examples per second")
+    print(f"ratio  {figures['ratio']:8.3f} (goal 0.8)")
+    return figures

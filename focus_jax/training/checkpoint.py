@@ -23,7 +23,9 @@ from focus_jax.training import parts, state, store
 from focus_jax.training.provenance import code_version
 from focus_jax.training.state import Flat, Plan, Trained
 
-Origins = dict[str, dict[str, Any]]  # {part: {"text": for people, "entries": {path: store.Entry}, empty if drawn here}}
+# {part: {"text": where from, for people, "fingerprint": as recorded there or "", "entries": {path: store.Entry}}}; a part
+# that is drawn, wholly or in part, has no entries.
+Origins = dict[str, dict[str, Any]]
 
 
 def initial_params(config: Any, plan: Plan, stage_init: Callable) -> tuple[Flat, Origins]:
@@ -40,7 +42,9 @@ def initial_params(config: Any, plan: Plan, stage_init: Callable) -> tuple[Flat,
     chosen = {p: next((x for x in reversed(prefixes) if under(p, x)), None) for p in plan.abstract}
     for path, prefix in chosen.items():
         if prefix is None:
-            raise UserError(f"config.init: nothing says where {path} comes from; add {parts.part_of(path)!r} with a source or 'random'.")
+            raise UserError(
+                f"config.init: nothing says where {path} comes from; add {parts.part_of(path)!r} with a source or 'random'."
+            )
     for prefix in prefixes:
         known = any(under(part, prefix) or under(prefix, part) for part in parts.PARTS)
         if prefix not in chosen.values() and not (config.init[prefix] == "random" and known):
@@ -57,7 +61,9 @@ def initial_params(config: Any, plan: Plan, stage_init: Callable) -> tuple[Flat,
         if mine and source != "random":
             found = store.catalogue(source, config.init_weights, field)
             entries |= {p: _entry(found, p, field) for p in mine}
-            label = found.label if all(e.weights == "raw" for e in (entries[p] for p in mine)) else f"{found.label} (ema)"
+            label = (
+                found.label if all(e.weights == "raw" for e in (entries[p] for p in mine)) else f"{found.label} (ema)"
+            )
         for p in mine:
             text.setdefault(parts.part_of(p), set()).add(label)
     params = store.read(entries, {p: plan.abstract[p] for p in entries})
@@ -67,8 +73,10 @@ def initial_params(config: Any, plan: Plan, stage_init: Callable) -> tuple[Flat,
     origins = {}
     for part, labels in text.items():
         held = {p: e for p, e in entries.items() if parts.part_of(p) == part}
-        whole = not any(parts.part_of(p) == part for p in drawn)
-        origins[part] = {"text": ", ".join(sorted(labels)), "entries": held if whole else {}}
+        if any(parts.part_of(p) == part for p in drawn):
+            held = {}
+        recorded = store.by_part({p: e.digest for p, e in held.items()}).get(part, "")
+        origins[part] = {"text": ", ".join(sorted(labels)), "fingerprint": recorded, "entries": held}
     return {p: params[p] for p in plan.abstract}, origins
 
 
@@ -98,7 +106,7 @@ class Checkpoints:
         self.workdir, self.config, self.plan = epath.Path(workdir), config, plan
         self.folder = self.workdir / store.CHECKPOINTS
         self.references: dict[str, dict[str, str]] | None = None  # of frozen parts; None before start or restore
-        self.origins: dict[str, str] = {}
+        self.origins: dict[str, dict[str, str]] = {}
         trained = {parts.part_of(p) for p in plan.abstract if plan.is_trained(p)}
         self.trained_parts = [p for p in dict.fromkeys(map(parts.part_of, plan.abstract)) if p in trained]
         self.frozen_parts = [p for p in dict.fromkeys(map(parts.part_of, plan.abstract)) if p not in trained]
@@ -117,7 +125,7 @@ class Checkpoints:
         )
         with _sentences(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.manager = ocp.CheckpointManager(_absolute(self.folder), options=options)
+            self.manager = ocp.CheckpointManager(store.absolute(self.folder), options=options)
 
     def latest(self) -> int | None:
         """The last whole step on disk; None for a new run."""
@@ -135,14 +143,17 @@ class Checkpoints:
           frozen: {path: leaf} of the run.
           origins: from `initial_params`.
         """
-        self.origins = {part: o["text"] for part, o in origins.items()}
+        self.origins = {part: {"text": o["text"], "fingerprint": o["fingerprint"]} for part, o in origins.items()}
         refs = {part: store.reference(origins[part]["entries"], part, self._step_dir(0)) for part in self.frozen_parts}
         homeless = [part for part, ref in refs.items() if ref is None]
         if homeless:
             leaves = {part: {p: x for p, x in frozen.items() if parts.part_of(p) == part} for part in homeless}
-            items = {store.item_of(part): {p.removeprefix(part + "/"): x for p, x in leaves[part].items()} for part in homeless}
+            items = {
+                store.item_of(part): {p.removeprefix(part + "/"): x for p, x in leaves[part].items()}
+                for part in homeless
+            }
             meta = self._meta(0, {part: store.item_of(part) for part in homeless}, store.describe(items), {})
-            place = _absolute(self.workdir / store.FROZEN)
+            place = store.absolute(self.workdir / store.FROZEN)
             with _sentences(place), ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as writer:
                 writer.save(place, args=ocp.args.Composite(**store.write_args(items | {"meta": meta})), force=True)
             held = store.catalogue(place, "raw").entries
@@ -186,14 +197,18 @@ class Checkpoints:
         """
         folder = self._step_dir(step)
         if step not in store.steps(self.workdir):
-            raise UserError(f"{folder}: there is no whole checkpoint of step {step}; steps here: {store.steps(self.workdir)}.")
+            raise UserError(
+                f"{folder}: there is no whole checkpoint of step {step}; steps here: {store.steps(self.workdir)}."
+            )
         meta = store.read_meta(folder)
         abstract = self._items(plan.trained, plan.frozen)
         self._compare(folder, meta, abstract)
         entries, targets = {}, {}
         for item, leaves in abstract.items():
             for key, x in leaves.items():
-                entries[f"{item}:{key}"] = store.Entry(str(folder), item, key, *_triple(meta["items"][item][key]), "raw")
+                entries[f"{item}:{key}"] = store.Entry(
+                    str(folder), item, key, *_triple(meta["items"][item][key]), "raw"
+                )
                 targets[f"{item}:{key}"] = x
         homes = {part: store.follow(ref, part, folder) for part, ref in meta["frozen"].items()}
         elsewhere = {p: e for found in homes.values() for p, e in found.items()}
@@ -226,9 +241,11 @@ class Checkpoints:
             self.manager.wait_until_finished()
 
     def _step_dir(self, step: int) -> epath.Path:
-        return _absolute(self.folder / str(step))
+        return store.absolute(self.folder / str(step))
 
-    def _meta(self, step: int, held: dict[str, str], table: Mapping[str, Any], frozen: Mapping[str, Any]) -> dict[str, Any]:
+    def _meta(
+        self, step: int, held: dict[str, str], table: Mapping[str, Any], frozen: Mapping[str, Any]
+    ) -> dict[str, Any]:
         return {
             "format": store.FORMAT, "step": step, "code": code_version(), "config": json.loads(self.config.to_json()),
             "config_hash": configs.digest(self.config), "parts": held, "items": table, "frozen": frozen,
@@ -269,11 +286,15 @@ class Checkpoints:
         stored = set(meta["items"]) | {f"reference {part}" for part in meta["frozen"]}
         wanted = set(abstract) | {f"reference {part}" for part in self.frozen_parts}
         for item in sorted(stored ^ wanted):
-            raise refuse(f"{item} is in {'the checkpoint but not in this config' if item in stored else 'this config but not in the checkpoint'}")
+            raise refuse(
+                f"{item} is in {'the checkpoint but not in this config' if item in stored else 'this config but not in the checkpoint'}"
+            )
         for item, leaves in abstract.items():
             found = meta["items"][item]
             for key in sorted(set(leaves) ^ set(found)):
-                raise refuse(f"{item}: {key} is in {'this config but not in the checkpoint' if key in leaves else 'the checkpoint but not in this config'}")
+                raise refuse(
+                    f"{item}: {key} is in {'this config but not in the checkpoint' if key in leaves else 'the checkpoint but not in this config'}"
+                )
             for key, x in leaves.items():
                 shape, dtype, _ = _triple(found[key])
                 if (shape, dtype) != (tuple(x.shape), str(x.dtype)):
@@ -307,16 +328,20 @@ _WRITE_ERRORS = (  # TensorStore reports the system's words without its number
     (errno.ENOSPC, "No space left on device", f"the disk is full; {_AGAIN}"),
     (errno.EDQUOT, "Disk quota exceeded", f"the disk quota is used up; {_AGAIN}"),
     (errno.EFBIG, "File too large", f"a file would pass the size limit; {_AGAIN}"),
-    (errno.EACCES, "Permission denied", "there is no write permission; choose another workdir or change its permissions"),
-    (errno.EPERM, "Operation not permitted", "there is no write permission; choose another workdir or change its permissions"),
+    (
+        errno.EACCES,
+        "Permission denied",
+        "there is no write permission; choose another workdir or change its permissions",
+    ),
+    (
+        errno.EPERM,
+        "Operation not permitted",
+        "there is no write permission; choose another workdir or change its permissions",
+    ),
     (errno.EROFS, "Read-only file system", "the file system is read-only; choose another workdir"),
     (errno.ENOTDIR, "Not a directory", "a file stands where the folder should be; choose another workdir"),
     (errno.EEXIST, "File exists", "a file stands where the folder should be; choose another workdir"),
 )
-
-
-def _absolute(path: epath.Path) -> epath.Path:
-    return path if "://" in str(path) else path.absolute()
 
 
 def _triple(row: list) -> tuple[tuple[int, ...], str, str]:
@@ -327,12 +352,16 @@ def _read_json(path: epath.Path) -> Any:
     try:
         return ocp.JsonCheckpointHandler().restore(path)
     except (OSError, ValueError) as e:
-        raise UserError(f"{path}: expected json, found it missing or cut short; delete the step's folder to go on from an earlier one.") from e
+        raise UserError(
+            f"{path}: expected json, found it missing or cut short; delete the step's folder to go on from an earlier one."
+        ) from e
 
 
 def _by_path(tree: Any) -> Flat:
     """Any pytree -> {"0/mu/tokenizer/pixel/kernel": leaf}."""
-    return {jax.tree_util.keystr(k, simple=True, separator="/"): x for k, x in jax.tree_util.tree_flatten_with_path(tree)[0]}
+    return {
+        jax.tree_util.keystr(k, simple=True, separator="/"): x for k, x in jax.tree_util.tree_flatten_with_path(tree)[0]
+    }
 
 
 def _from_paths(like: Any, flat: Mapping[str, Any]) -> Any:

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fingerprints of parameters: the same for the same paths, shapes and fp32 values, however they are sharded or stored.
 
-Every element is mixed with its position in the whole array into four 32-bit words, and the words are summed modulo 2^32.
-Integer sums do not depend on their order, so each process sums the shards it holds (one copy of each), on the host, and
-16 bytes a leaf are added up over processes: nothing is gathered or replicated, no device program is compiled. SHA-256
-then binds the sums to kind, shape and path. This tells damage and mix-ups apart; it is no defence against forgery.
+Every element is mixed with its position in the whole array into four 32-bit words, and the words are summed modulo
+2^32. Integer sums do not depend on their order, so each process sums the shards it holds (one copy of each), on the
+host, and 16 bytes a leaf are added up over processes: nothing is gathered or replicated, no device program is compiled.
+SHA-256 then binds the sums to kind, shape and path. This tells damage and mix-ups apart; it is no defence against
+forgery.
 """
 
 import concurrent.futures
@@ -54,7 +55,9 @@ def combine(leaf_digests: Mapping[str, str], prefix: str = "") -> str:
 
     So a part keeps its fingerprint when it is copied to another name. An empty selection raises ValueError.
     """
-    lines = sorted(f"{path[len(prefix):]} {digest}\n" for path, digest in leaf_digests.items() if path.startswith(prefix))
+    lines = sorted(
+        f"{path[len(prefix) :]} {digest}\n" for path, digest in leaf_digests.items() if path.startswith(prefix)
+    )
     if not lines:
         raise ValueError(f"no leaf under {prefix!r} to take a fingerprint of")
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:LENGTH]

@@ -10,7 +10,7 @@ import subprocess
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def code_version() -> str:
     """The git commit ("+dirty" where files differ from it) in a checkout, else the version of the installed package."""
     if (ROOT / ".git").exists():  # not the repository of someone who merely installed this package inside it

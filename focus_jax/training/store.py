@@ -9,7 +9,8 @@ group (`opt.GROUP`, `ema.GROUP`), and json items. Its item `meta` describes the 
     parts   {part: item}                            parts whose leaves are here
     items   {item: {path: [shape, dtype, digest]}}  what is in each item, and a digest of every leaf
     frozen  {part: reference}                       parts that are elsewhere; see `reference`
-    origins {part: text}, fingerprints {part: {"raw": .., "ema": ..}}
+    origins {part: {"text": where it came from at step 0, "fingerprint": recorded there}}
+    fingerprints {part: {"raw": .., "ema": ..}}     of this step
 """
 
 import dataclasses
@@ -81,7 +82,8 @@ def item_of(part: str) -> str:
 def write_args(items: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Orbax arguments that save {item: {path: array}, json item: json}."""
     return {
-        n: ocp.args.JsonSave(x) if n in JSON_ITEMS else ocp.args.PyTreeSave(parts.unflatten(x)) for n, x in items.items()
+        n: ocp.args.JsonSave(x) if n in JSON_ITEMS else ocp.args.PyTreeSave(parts.unflatten(x))
+        for n, x in items.items()
     }
 
 
@@ -94,7 +96,9 @@ def describe(items: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, list
     return table
 
 
-def fingerprints(held: Mapping[str, str], items: Mapping[str, Any], frozen: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+def fingerprints(
+    held: Mapping[str, str], items: Mapping[str, Any], frozen: Mapping[str, Any]
+) -> dict[str, dict[str, str]]:
     """`meta["fingerprints"]`: of each part as trained ("raw") and as `weights="ema"` reads it ("ema")."""
     raw = {f"{part}/{k}": row[2] for part, item in held.items() for k, row in items[item].items()}
     ema = raw | {p: row[2] for item, rows in items.items() if item.startswith("ema.") for p, row in rows.items()}
@@ -149,7 +153,9 @@ def locate(source: Any, field: str) -> epath.Path:
     if (path / CHECKPOINTS).exists():
         found = steps(path)
         if not found:
-            raise UserError(f"{field}: {source} is a run directory without a whole checkpoint; let that run save one first.")
+            raise UserError(
+                f"{field}: {source} is a run directory without a whole checkpoint; let that run save one first."
+            )
         last = path / CHECKPOINTS / str(found[-1])
         best = best_step(path, read_meta(last)["config"].get("best", ""))
         return last if best is None else path / CHECKPOINTS / str(best)
@@ -168,7 +174,7 @@ def catalogue(source: Any, weights: str = "ema", field: str = "checkpoint") -> C
     """
     if weights not in ("ema", "raw"):
         raise UserError(f"{field}: weights={weights!r}, expected ema or raw.")
-    path = locate(source, field)
+    path = absolute(locate(source, field))
     return _file_catalogue(path) if path.is_file() else _step_catalogue(path, weights)
 
 
@@ -223,7 +229,7 @@ def reference(entries: Mapping[str, Entry], part: str, step_dir: epath.Path) -> 
     homes = {(e.file, e.weights) for e in entries.values()}
     if len(homes) != 1 or not all(e.digest for e in entries.values()):
         return None
-    (file, weights), = homes
+    ((file, weights),) = homes
     held = catalogue(file, weights).entries
     if {p for p in held if p.startswith(part + "/")} != set(entries):
         return None  # other leaves, or leaves under another name
@@ -269,7 +275,9 @@ def read(entries: Mapping[str, Entry], targets: Mapping[str, jax.ShapeDtypeStruc
     for path, x in out.items():
         e = entries[path]
         if e.digest and found[path] != e.digest:
-            raise UserError(f"{e.file}/{e.item}: {path} differs from its recorded digest; the file is damaged, delete this folder.")
+            raise UserError(
+                f"{e.file}/{e.item}: {path} differs from its recorded digest, it is damaged; use another checkpoint."
+            )
         out[path] = x if x.dtype == targets[path].dtype else x.astype(targets[path].dtype)
     return {p: out[p] for p in targets}
 
@@ -292,7 +300,9 @@ def _read_step(step_dir: str, wanted: Mapping[str, tuple[Entry, Any]]) -> dict[s
             k: ocp.ArrayRestoreArgs(sharding=wanted[p][1], global_shape=wanted[p][0].shape, dtype=wanted[p][0].dtype)
             for k, p in keys.items()
         }
-        args[item] = ocp.args.PyTreeRestore(parts.unflatten(abstract), restore_args=parts.unflatten(restore), partial_restore=True)
+        args[item] = ocp.args.PyTreeRestore(
+            parts.unflatten(abstract), restore_args=parts.unflatten(restore), partial_restore=True
+        )
     try:
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
             restored = reader.restore(step_dir, args=ocp.args.Composite(**args))
@@ -311,7 +321,9 @@ def _read_file(file: str, wanted: Mapping[str, tuple[Entry, Any]]) -> dict[str, 
         if not _is_local(path):
             whole = safetensors.numpy.load(path.read_bytes())
             slices = {p: whole[e.key] for p, (e, _) in wanted.items()}
-            return {p: jax.make_array_from_callback(e.shape, s, lambda i, x=slices[p]: x[i]) for p, (e, s) in wanted.items()}
+            return {
+                p: jax.make_array_from_callback(e.shape, s, lambda i, x=slices[p]: x[i]) for p, (e, s) in wanted.items()
+            }
         with safetensors.safe_open(file, "numpy") as f:
             piece = lambda key, i: f.get_slice(key)[i] if i else f.get_tensor(key)
             return {
@@ -342,6 +354,11 @@ def save_safetensors(path: Any, flat: Mapping[str, Any], config: ConfigDict | No
     unfinished.write_bytes(safetensors.numpy.save(host, metadata))
     unfinished.replace(path)
     return prints
+
+
+def absolute(path: epath.Path) -> epath.Path:
+    """Orbax takes no relative paths, and references must not depend on the working directory."""
+    return path.absolute() if _is_local(path) else path
 
 
 def _is_local(path: epath.Path) -> bool:

@@ -112,7 +112,7 @@ def test_mask_that_does_not_cover_the_picture():
     ("example", "sentence"),
     [
         (ex.Example(id=3), "example.id: is int, expected str"),
-        (ex.Example(id="a", turns=[ex.Turn(role="user", text=b"x")]), r"example.turns\[0\].text: is bytes, expected str"),
+        (ex.Example(id="a", turns=[ex.Turn(role="user", text=b"x")]), r"turns\[0\].text: is bytes, expected str"),
         (ex.Example(id="a", classes=("x",)), "example.classes: is tuple, expected list"),
         (ex.Example(id="a", instances=[ex.Instance(track=np.int64(3))]), "track: is int64, expected int"),
         (ex.Example(id="a", instances=[ex.Instance(track=2**63)]), "does not fit 64 bits"),
@@ -132,7 +132,7 @@ def test_encode_refuses(example, sentence):
     [
         ([2, {"id": "a"}], "schema version 2, expected 1"),
         ([1, {"id": "a", "colour": 3}], "unknown field 'colour', expected one of id, source"),
-        ([1, {"id": "a", "target": {"data": b"", "width": 1, "height": 1, "depth": 8}}], "example.target: unknown field"),
+        ([1, {"id": "a", "target": {"data": b"", "width": 1, "height": 1, "depth": 8}}], "target: unknown field"),
         ([1, {"source": "a"}], "the field 'id' is missing"),
         ([1, {"id": b"a"}], "example.id: is bytes, expected str"),
         ([1, {"id": None}], "example.id: is NoneType, expected str"),

@@ -115,11 +115,12 @@ def test_hosts_together_make_the_global_batch(k, hosts, seed):
         lambda size: np.arange(size).reshape(hosts, -1),
         lambda size: np.arange(size).reshape(-1, hosts).T,
     ):
-        parts = [take(loader(seed=seed, rows=lambda size, h=h: split(size)[h]), k, 1)[0] for h in range(hosts)]
+        rows = [lambda size, h=h, split=split: split(size)[h] for h in range(hosts)]
+        parts = [take(loader(seed=seed, rows=own), k, 1)[0] for own in rows]
         for name, expected in whole[2].items():
             joined = np.empty_like(expected)
-            for rows, (_, _, batch) in zip(split(8), parts):
-                joined[rows] = batch[name]
+            for own, (_, _, batch) in zip(split(8), parts):
+                joined[own] = batch[name]
             np.testing.assert_array_equal(joined, expected)
 
 
@@ -349,7 +350,7 @@ def prepared(photographs, bucket=(32, 32), **config):
 
 def test_a_resolution_no_bucket_fits(photographs):
     for bucket in ((128, 128), (32, 64)):
-        with pytest.raises(DataError, match="photographs has no train records for bucket .*, expected records prepared"):
+        with pytest.raises(DataError, match="photographs has no train records for bucket .*, expected records"):
             prepared(photographs, bucket)
     assert prepared(photographs, (96, 96)).summary()[0].startswith("phase 0 picture 96x96 batch 8 share 1: photographs")
 

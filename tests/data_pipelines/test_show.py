@@ -65,7 +65,9 @@ def test_every_field_is_drawn():
         assert drawn.shape != plain.shape or (drawn != plain).any(), name
 
 
-@pytest.mark.parametrize("change", [{"crowd": True}, {"part_of": 0}, {"box": [1.0, 1.0, 9.0, 9.0]}, {"category": "cup"}])
+@pytest.mark.parametrize(
+    "change", [{"crowd": True}, {"part_of": 0}, {"box": [1.0, 1.0, 9.0, 9.0]}, {"category": "cup"}, {"track": 4}]
+)
 def test_fields_of_an_instance_are_drawn(change):
     def draw(**fields):
         return np.asarray(show.cell(Example(id="one", images=[picture()], instances=[Instance(**fields)])))

@@ -81,7 +81,11 @@ def test_what_lies_where(run):
     meta = store.read_meta(workdir / "checkpoints" / "3")
     assert set(meta["items"]["tokenizer.pixel"]) == {"dense/kernel", "dense/bias", "frozen_codebook"}  # the buffer too
     assert meta["frozen"]["vae"]["relative"] == "../../frozen"
-    assert meta["code"] and meta["config"]["name"] == "tiny" and meta["origins"]["llm"] == "random"
+    assert (
+        meta["code"]
+        and meta["config"]["name"] == "tiny"
+        and meta["origins"]["llm"] == {"text": "random", "fingerprint": ""}
+    )
     trained, frozen = run[1:]
     for kind, ema in (("raw", False), ("ema", True)):
         flat = state.all_params(trained, frozen, ema)
@@ -143,7 +147,10 @@ def test_most_specific_prefix_wins_and_ema_is_taken(run, tmp_path):
         assert jax.tree.map(lambda x: x.sharding, params) == jax.tree.map(lambda x: x.sharding, plan.abstract)
         assert origins["vae"]["text"] == "random" and origins["llm"]["text"] == str(file)
         assert origins["tokenizer/pixel"]["text"].startswith(str(workdir / "checkpoints" / "3"))
-    config = tiny_config(init={"tokenizer": str(workdir), "tokenizer/pixel/dense": "random", "llm": "random", "vae": "random"})
+        assert origins["tokenizer/pixel"]["fingerprint"] == fingerprint.fingerprint(expected, "tokenizer/pixel/")
+    config = tiny_config(
+        init={"tokenizer": str(workdir), "tokenizer/pixel/dense": "random", "llm": "random", "vae": "random"}
+    )
     params, _ = checkpoint.initial_params(config, plan, init)
     drawn = state.init_params(plan, init, 0)
     same(params["tokenizer/pixel/frozen_codebook"], raw["tokenizer/pixel/frozen_codebook"])
@@ -161,15 +168,26 @@ def test_random_parameters_do_not_depend_on_what_is_loaded(run):
     "entries, words",
     [
         ({"tokenizer": "random", "llm": "random"}, "nothing says where vae/dense/kernel comes from"),
-        ({"tokenizer": "random", "llm": "random", "vae": "random", "unet": "RUN"}, "config.init.unet: matches no parameter"),
-        ({"tokenizer": "random", "llm": "random", "vae": "random", "tokeniser": "random"}, "config.init.tokeniser: matches no"),
-        ({"tokenizer": "nowhere", "llm": "random", "vae": "random"}, "config.init.tokenizer: nowhere is not a run directory"),
+        (
+            {"tokenizer": "random", "llm": "random", "vae": "random", "unet": "RUN"},
+            "config.init.unet: matches no parameter",
+        ),
+        (
+            {"tokenizer": "random", "llm": "random", "vae": "random", "tokeniser": "random"},
+            "config.init.tokeniser: matches no",
+        ),
+        (
+            {"tokenizer": "nowhere", "llm": "random", "vae": "random"},
+            "config.init.tokenizer: nowhere is not a run directory",
+        ),
         ({"tokenizer": "random", "llm": "random", "vae": "FILE"}, "has no vae/dense/kernel; it holds llm"),
         ({"tokenizer": "random", "llm": "EMPTY", "vae": "random"}, "without a whole checkpoint"),
     ],
 )
 def test_init_that_cannot_be(run, tmp_path, entries, words):
-    store.save_safetensors(tmp_path / "llm.safetensors", {"llm/dense/kernel": np.zeros((2, 2), np.float32)}, tiny_config())
+    store.save_safetensors(
+        tmp_path / "llm.safetensors", {"llm/dense/kernel": np.zeros((2, 2), np.float32)}, tiny_config()
+    )
     (tmp_path / "empty" / "checkpoints").mkdir(parents=True)
     known = {"RUN": str(run[0]), "FILE": str(tmp_path / "llm.safetensors"), "EMPTY": str(tmp_path / "empty")}
     config = tiny_config(init={k: known.get(v, v) for k, v in entries.items()})
@@ -187,7 +205,9 @@ def test_init_of_another_shape(run, tmp_path):
     file = tmp_path / "llm.safetensors"
     store.save_safetensors(file, {"llm/dense/kernel": np.zeros((2, 2), np.float32)}, tiny_config())
     config = tiny_config(init={"tokenizer": "random", "llm": str(file), "vae": "random"})
-    with pytest.raises(UserError, match=r"llm.safetensors: llm/dense/kernel has shape \(2, 2\), this config expects \(16, 16\)"):
+    with pytest.raises(
+        UserError, match=r"llm.safetensors: llm/dense/kernel has shape \(2, 2\), this config expects \(16, 16\)"
+    ):
         checkpoint.initial_params(config, tiny_plan(config), init)
 
 
@@ -225,7 +245,9 @@ def test_references_are_followed_and_nothing_is_duplicated(copy):
     assert not (second / "frozen").exists()
     meta = store.read_meta(second / "checkpoints" / "1")
     assert meta["frozen"]["tokenizer/pixel"]["relative"] == "../../../copy/checkpoints/3"
-    assert meta["frozen"]["vae"]["relative"] == "../../../copy/frozen"  # the home itself, not the run that pointed to it
+    assert (
+        meta["frozen"]["vae"]["relative"] == "../../../copy/frozen"
+    )  # the home itself, not the run that pointed to it
     same(resume(second, **CHAIN)[:2], (trained, frozen))
     source = store.catalogue(copy).entries["tokenizer/pixel/dense/kernel"]
     assert source.dtype == "float32" and frozen["tokenizer/pixel/dense/kernel"].dtype == jnp.bfloat16  # cast at load
@@ -238,6 +260,24 @@ def test_references_are_followed_and_nothing_is_duplicated(copy):
     third = moved / "third"  # a reference to a reference points to the home
     new_run(third, 0, init={p: str(moved / "second") for p in ("tokenizer", "llm", "vae")}, **CHAIN)
     assert store.read_meta(third / "checkpoints" / "0")["frozen"]["vae"]["relative"] == "../../../copy/frozen"
+
+
+def test_a_source_given_relative_to_the_working_directory(copy, monkeypatch):
+    monkeypatch.chdir(copy.parent)
+    trained, frozen = chain("copy", "second")
+    monkeypatch.chdir("/")
+    ref = store.read_meta(copy.parent / "second" / "checkpoints" / "1")["frozen"]["vae"]
+    assert (ref["relative"], ref["absolute"]) == ("../../../copy/frozen", str(copy / "frozen"))
+    same(resume(copy.parent / "second", **CHAIN)[:2], (trained, frozen))
+
+
+def test_a_start_that_was_cut_short_is_begun_again(tmp_path):
+    (tmp_path / "frozen.orbax-checkpoint-tmp" / "vae").mkdir(parents=True)
+    (tmp_path / "frozen.orbax-checkpoint-tmp" / "vae" / "junk").write_text("")
+    trained, frozen = new_run(tmp_path, 0)
+    new_run(tmp_path / "again", 0)
+    same(resume(tmp_path)[:2], (trained, frozen))
+    assert {p.name for p in tmp_path.iterdir()} == {"frozen", "checkpoints", "again"}
 
 
 def test_a_reference_that_is_gone_or_changed(copy):
@@ -309,7 +349,10 @@ def test_damage_is_one_sentence(copy, kind, words):
         (dict(groups__llm__optimizer="sgd"), "opt.llm: 0/count is in the checkpoint but not in this config"),
         (dict(groups__llm__dtype="bfloat16"), r"llm: dense/kernel is float32\[16, 16\], this config expects bfloat16"),
         (CHAIN, "ema.pixel is in the checkpoint but not in this config"),
-        (dict(assign=(("tokenizer/pixel/.*", "pixel"), ("llm/.*", "llm"), ("vae/.*", "llm"))), "reference vae is in the checkpoint"),
+        (
+            dict(assign=(("tokenizer/pixel/.*", "pixel"), ("llm/.*", "llm"), ("vae/.*", "llm"))),
+            "reference vae is in the checkpoint",
+        ),
     ],
 )
 def test_another_config_is_refused(run, changes, words):
@@ -391,7 +434,6 @@ def two_processes(action, workdir):
     return [out.strip().splitlines()[-1] for out, _ in outputs]
 
 
-@pytest.mark.slow
 def test_saved_by_two_processes_restored_by_one_and_back(tmp_path, run):
     first, second = two_processes("save", tmp_path)
     assert first == second and first.endswith("saved True")

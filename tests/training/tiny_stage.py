@@ -44,7 +44,9 @@ class TinyStage:
 
     def init(self, rng):
         keys = jax.random.split(rng, 4)
-        dense = lambda key: nn.LogicallyPartitioned(jax.random.normal(key, (WIDTH, WIDTH)) / 4, ("dense_in", "dense_out"))
+        dense = lambda key: nn.LogicallyPartitioned(
+            jax.random.normal(key, (WIDTH, WIDTH)) / 4, ("dense_in", "dense_out")
+        )
         return {
             "tokenizer": {"pixel": {
                 "dense": {"kernel": dense(keys[0]), "bias": nn.LogicallyPartitioned(jnp.zeros(WIDTH), ("norm",))},

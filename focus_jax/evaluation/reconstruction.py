@@ -1,0 +1,114 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""How well the tokenizer gives pictures back (contract 8)."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from data_pipelines import prepare, transforms
+from data_pipelines.shards import Shards
+from skimage.metrics import structural_similarity
+
+from focus_jax.errors import UserError
+from focus_jax.models.perceptual import LPIPS
+from focus_jax.stages.tokenizer import to_float
+from focus_jax.training import store
+from focus_jax.training.metrics import histogram_figures
+from focus_jax.training.parts import unflatten
+
+Figure = tuple[float, int, float]  # value, n, standard error (0 where the value is no mean)
+
+
+def pictures(config: Any) -> np.ndarray:
+    """uint8 [N, H, W, 3]: the split's first `limit` pictures, centre crops of the bucket. Raises: DataError."""
+    source = dict(config.data)
+    prepare.ensure_prepared(source)
+    shards = Shards(source["path"], source["split"], (config.height, config.width), name=source["name"])
+    count = min(len(shards), config.limit)
+    if not count:
+        raise UserError(
+            f"config.data: {source['path']} has no {source['split']} pictures for {config.height}x{config.width}; "
+            "set config.data.split, config.height and config.width to what was prepared."
+        )
+    bucket = config.height, config.width
+    return np.stack([transforms.picture(e.images[0].data, bucket, name=e.id) for e in (shards[i] for i in range(count))])
+
+
+def mean(values: np.ndarray) -> Figure:
+    """Mean over pictures with its standard error."""
+    values = np.asarray(values, np.float64)
+    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
+    return float(values.mean()), len(values), float(error)
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """dB of each picture, uint8 or float [N, H, W, 3] of 0..255 read as [0, 1]."""
+    error = np.mean(((a.astype(np.float64) - b) / 255.0) ** 2, axis=(1, 2, 3))
+    return -10.0 * np.log10(np.maximum(error, 1e-10))
+
+
+def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """SSIM of each picture with the 11-tap Gaussian window of Wang et al. 2004, mean over channels."""
+    options = dict(channel_axis=2, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+    return np.array([structural_similarity(x, y, **options) for x, y in zip(a, b)])
+
+
+class Evaluator:
+    """Figures: psnr and ssim (means over pictures), psnr_of_mean_picture (every picture replaced by their mean, what a
+    model that ignores its input can reach), perceptual_random or lpips, pixel_codebook_usage and _perplexity."""
+
+    name = "reconstruction"
+
+    def __init__(self, config: Any):
+        self.config = config
+        self.shown: dict[str, np.ndarray] = {}
+
+    def run(self, model: Any, data: np.ndarray | None = None) -> dict[str, Figure]:
+        """model: from focus_jax.load; data: uint8 [N, H, W, 3], default what the config names."""
+        images = pictures(self.config) if data is None else data
+        codes, reconstructions = [], []
+        for batch, count in self._batches(images):
+            indices = model.encode(batch)
+            codes.append(indices[:count])
+            reconstructions.append(model.decode(indices)[:count])
+        given_back, hits = np.concatenate(reconstructions), np.concatenate(codes)
+        counts = np.bincount(hits.reshape(-1), minlength=model.config.model.tokenizer.pixel.codes)
+        average = np.broadcast_to(images.mean(axis=0), images.shape)
+        out = {
+            "psnr": mean(psnr(images, given_back)),
+            "psnr_of_mean_picture": mean(psnr(images, average)),
+            "ssim": mean(ssim(images, given_back)),
+            **self._perceptual(images, given_back),
+        }
+        out |= {k: (v, len(images), 0.0) for k, v in histogram_figures("pixel_codebook", counts).items()}
+        n = self.config.shown
+        spread = np.linspace(0, len(images) - 1, min(n, len(images))).astype(int)
+        self.shown = {"original": images[spread], "reconstruction": given_back[spread]}
+        return out
+
+    def _batches(self, *arrays: np.ndarray) -> Iterator[Any]:
+        """Batches of one shape, the last filled up with its last picture: (batch of each array..., pictures that count)."""
+        size = self.config.batch_size
+        for i in range(0, len(arrays[0]), size):
+            parts = [x[i : i + size] for x in arrays]
+            count = len(parts[0])
+            yield *(np.concatenate([x, np.repeat(x[-1:], size - count, axis=0)]) for x in parts), count
+
+    def _perceptual(self, a: np.ndarray, b: np.ndarray) -> Mapping[str, Figure]:
+        net = LPIPS()
+        shape = (1, *a.shape[1:])
+        if self.config.perceptual:
+            found = store.catalogue(self.config.perceptual, "raw", "config.perceptual")
+            targets = {p: jax.ShapeDtypeStruct(e.shape, jnp.float32) for p, e in found.entries.items()}
+            params = unflatten(store.read(found.entries, targets)).get("perceptual")
+            if params is None:
+                raise UserError(f"config.perceptual: {self.config.perceptual} holds no part perceptual.")
+        else:
+            boxed = jax.jit(net.init)(jax.random.key(0), jnp.zeros(shape), jnp.zeros(shape))["params"]
+            params = jax.tree.map(lambda x: getattr(x, "value", x), boxed, is_leaf=lambda x: hasattr(x, "value"))
+        distance = jax.jit(lambda p, x, y: net.apply({"params": p}, to_float(x), to_float(y)))
+        rows = [np.asarray(distance(params, x, y))[:count] for x, y, count in self._batches(a, b)]
+        return {"lpips" if self.config.perceptual else "perceptual_random": mean(np.concatenate(rows))}
