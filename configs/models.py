@@ -21,7 +21,7 @@ def tokenizer(size: str) -> ConfigDict:
                     groups=32,  # GroupNorm groups, eps 1e-6
                     code_dim=32,
                     codes=98_304,
-                    code_block=8_192,  # codes searched at a time: memory of the nearest-code search
+                    code_block=4_096,  # codes searched at a time: 128 MiB for 4,096 vectors (benchmark codes)
                     encoder=dict(widths=(128, 128, 256, 256, 512), blocks=2, attention_levels=(4,)),
                     decoder=dict(widths=(384, 384, 768, 768, 1536), blocks=3, attention_levels=(4,)),
                     scan=True,

@@ -3,11 +3,11 @@
 """The real train step, compiled ahead of time for a TPU slice nobody has to own.
 
     python -m focus_jax.compile --config=configs/stage1_tokenizer.py --topology=v5p:4x4x4
-    python -m focus_jax.compile --config=configs/stage1_tokenizer.py --topology=v5e:8x8 --shape=1/512x512 --report=r.json
+    python -m focus_jax.compile --config=configs/stage1_tokenizer.py --topology=v5e:16x16 --shape=1/512x512
     python -m focus_jax.compile --config=configs/stage1_tokenizer.py --topology=v5e:16x16 --plan
 
-Needs libtpu (`pip install focus_jax[tpu]`) and no TPU. `--topology=cpu:8` takes eight fake CPU devices instead. `--plan`
-compiles nothing: state and batch are exact, activations are an estimate.
+Needs libtpu (`pip install focus_jax[tpu]`) and no TPU. `--topology=cpu:8` takes eight fake CPU devices instead.
+`--plan` compiles nothing: state and batch are exact, activations are an estimate.
 """
 
 import argparse
@@ -53,15 +53,15 @@ def topology_devices(topology: str, slices: int = 1) -> list[Any]:
     if kind == "cpu":
         have = jax.devices("cpu")
         if not shape.isdigit() or not 0 < int(shape) <= len(have) or slices != 1:
-            raise UserError(f"--topology={topology}: expected cpu:N with N from 1 to {len(have)} fake devices, in one slice.")
+            raise UserError(f"--topology={topology}: expected cpu:N, N from 1 to {len(have)} fake devices, one slice.")
         return have[: int(shape)]
     try:
         return list(topologies.get_topology_desc(platform="tpu", topology_name=topology, num_slices=slices).devices)
     except Exception as e:  # libtpu says in many ways that it is missing or does not know a name
         said = str(e).splitlines()[0] if str(e) else type(e).__name__
         raise UserError(
-            f"--topology={topology}: libtpu does not give it ({said}); expected a name like v5e:8x8, v5p:4x4x4 or v6e:4x4, "
-            "and libtpu installed."
+            f"--topology={topology}: libtpu does not give it ({said}); expected a name like v5e:8x8, v5p:4x4x4 or "
+            "v6e:4x4, and libtpu installed."
         ) from e
 
 
@@ -95,12 +95,15 @@ def abstract_batch(config: Any, stream: Mapping[str, Any], mesh: Any) -> dict[st
     return {k: jax.ShapeDtypeStruct((n, *shape), dtype, sharding=rows) for k, (shape, dtype) in fields.items()}
 
 
-def report(config: Any, topology: str, slices: int = 1, stream: Mapping[str, Any] | None = None, plan_only: bool = False):
+def report(
+    config: Any, topology: str, slices: int = 1, stream: Mapping[str, Any] | None = None, plan_only: bool = False
+) -> dict[str, Any]:
     """Compiles (or, with plan_only, estimates) one sub-stream's train step, default the costliest.
 
-    Returns: a JSON-able dict: what was asked; flops_per_device, step_seconds and the MFU assumed for them; memory: bytes on
-    one device by kind, of which `total` decides; fits; replicated: arguments and outputs above 64 MiB that are whole on
-    every device; collectives (see hlo.collectives); compile_seconds. Memory that does not fit is a finding, no error.
+    Returns: a JSON-able dict: what was asked; flops_per_device, step_seconds and the MFU assumed for them; memory:
+    bytes on one device by kind, of which `total` decides; fits; replicated: arguments and outputs above 64 MiB that are
+    whole on every device; collectives (see hlo.collectives); compile_seconds. Memory that does not fit is a finding, no
+    error.
     """
     devices = topology_devices(topology, slices)
     config_lib.validate(config, len(devices))
@@ -156,7 +159,7 @@ def _compiled(config: Any, stage: step.Stage, plan: state.Plan, batch: Mapping[s
     m = compiled.memory_analysis()
     memory = {
         "arguments": m.argument_size_in_bytes,
-        "outputs": m.output_size_in_bytes - m.alias_size_in_bytes,  # those that do not take the room of donated arguments
+        "outputs": m.output_size_in_bytes - m.alias_size_in_bytes,  # the rest takes the room of donated arguments
         "temporaries": m.temp_size_in_bytes,
         "code": m.generated_code_size_in_bytes,
     }
@@ -208,7 +211,8 @@ def estimate(config: Any, stage: step.Stage, plan: state.Plan, batch: Mapping[st
 
     args = (plain(plan.trained.params), plain(plan.frozen), rows, jax.ShapeDtypeStruct((), np.int32))
     kept = jax.eval_shape(lambda t, f, r, s: jax.vjp(lambda t: forward(t, f, r, s), t)[1], *args)
-    known = {(x.shape, x.dtype) for x in plan.abstract.values()}  # parameters are residuals too, but stand among the arguments
+    # Parameters are residuals too, but are counted among the arguments.
+    known = {(x.shape, x.dtype) for x in plan.abstract.values()}
     residuals = sum(
         math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(kept) if (x.shape, x.dtype) not in known
     )
@@ -230,16 +234,17 @@ def text(found: Mapping[str, Any]) -> str:
         f"{found['config']}  {slice_name(found)}: "
         f"{found['devices']} x {found['device_kind']}, {mesh}, table {found['sharding']}",
         f"shape {found['shape']}, batch {found['batch_size']}, accumulate {found['accumulate']}",
-        f"model FLOPs {found['flops_per_device'] / 1e12:.4g} T a device and step"
-        + (f"; {found['step_seconds']:.3g} s a step at {found['assumed_mfu']:.0%} MFU" if found["step_seconds"] else ""),
+        f"model FLOPs {found['flops_per_device'] / 1e12:.4g} T a device and step",
     ]
+    if found["step_seconds"]:
+        lines[-1] += f"; {found['step_seconds']:.3g} s a step at {found['assumed_mfu']:.0%} MFU"
     if found["memory"] is None:
         return "\n".join([*lines, f"does not fit: {found['out_of_memory']}"])
     memory = ", ".join(f"{kind} {size(n)}" for kind, n in found["memory"].items())
     room = f" of {size(found['hbm'])}: {'fits' if found['fits'] else 'DOES NOT FIT'}" if found["hbm"] else ""
     lines.append(f"memory a device: {memory}{room}")
     if "collectives" not in found:
-        return "\n".join([*lines, "not compiled: arguments and gradients are exact, residuals and working memory are rough"])
+        return "\n".join([*lines, "not compiled: arguments and gradients are exact, the rest is rough"])
     for kind, x in found["collectives"].items():
         lines.append(f"  {kind}: {x['count']} ({x['ops']} in the program), {size(x['bytes'])}")
     for x in found["replicated"]:
@@ -251,10 +256,11 @@ def text(found: Mapping[str, Any]) -> str:
 
 def scale_table(reports: Sequence[Mapping[str, Any]]) -> str:
     """Reports as the rows of docs/scale.md."""
-    rows = [
-        "| config | slice | shape | batch | accumulate | TFLOP a device | step at 40 % MFU | arguments | temporaries | memory in all | fits | collectives | compile |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    header = (
+        *("config", "slice", "shape", "batch", "accumulate", "TFLOP a device", f"step at {100 * MFU:.0f} % MFU"),
+        *("arguments", "temporaries", "memory in all", "fits", "collectives", "compile"),
+    )
+    rows = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
     for r in reports:
         m = r["memory"] or {}
         show = lambda key, m=m: size(m[key]) if key in m else "-"
@@ -286,7 +292,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m focus_jax.compile", description=__doc__.split("\n")[0])
     parser.add_argument("--config", required=True, help="FILE or FILE:ARGUMENT; set fields with --config.FIELD=VALUE")
     parser.add_argument("--topology", required=True, help="v5p:4x4x4, v5e:8x8, v6e:4x4, ..., or cpu:N")
-    parser.add_argument("--slices", type=int, default=1, help="slices of that topology (config.mesh.dcn_data spans them)")
+    parser.add_argument("--slices", type=int, default=1, help="so many of them; config.mesh.dcn_data spans them")
     parser.add_argument("--shape", help="PHASE/HxW instead of the costliest")
     parser.add_argument("--all", action="store_true", help="every shape of every phase")
     parser.add_argument("--plan", action="store_true", help="estimate memory in seconds, compile nothing")
@@ -296,7 +302,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     environment(args.topology)
     with one_sentence():
         config = config_lib.load(args.config, overrides)
-        chosen = all_streams(config) if args.all else [stream_named(config, args.shape) if args.shape else costliest(config)]
+        chosen = [stream_named(config, args.shape) if args.shape else costliest(config)]
+        chosen = all_streams(config) if args.all else chosen
         reports = []
         for stream in chosen:
             reports.append(report(config, args.topology, args.slices, stream, args.plan))

@@ -14,12 +14,13 @@ Into a safetensors file with our paths, which config.init and --checkpoint take:
 
 Out of a run, one of its steps, or such a file:
 
-    python -m focus_jax.convert export --format=dualvitok --checkpoint=runs/stage1_tokenizer --output=dualvitok.safetensors
+    python -m focus_jax.convert export --format=dualvitok --checkpoint=runs/stage1_tokenizer \\
+        --output=dualvitok.safetensors
 
     In torch: model.load_state_dict(safetensors.torch.load_file("dualvitok.safetensors")).
 
-Formats: dualvitok (pixel half of the ILLUME+ tokenizer; keys of its semantic half are passed over and counted), patchgan,
-vgg16 (torchvision), lpips (the whole LPIPS module), lpips_lin (its five lin layers, the file vgg.pth of PyPI's lpips).
+Formats: dualvitok (pixel half of the ILLUME+ tokenizer; keys of its semantic half are passed over and counted),
+patchgan, vgg16 (torchvision), lpips (the whole LPIPS module), lpips_lin (its five lin layers alone: vgg.pth of lpips).
 Sources: .safetensors, or torch's .pth, .pt, .bin, .ckpt, read without torch and without running code from the file.
 A key that is unknown, missing or of another shape ends the command in one sentence.
 """

@@ -41,9 +41,9 @@ def describe(config: Any, devices: int) -> dict[str, Any]:
     """What `--json` prints.
 
     Returns: name, devices, mesh {axis: size}; modules: for every part and every module directly under it
-      {"part", "module" ("" = the whole part), "parameters", "buffers", "groups": {group: {"parameters", "trained", "dtype",
-      "lr", "schedule"}}, "shardings": {mesh axes or "whole": bytes}, "bytes", "bytes_per_device"} (bytes of parameters and
-      buffers); groups: the same sums by group with "state_bytes_per_device" (optimizer and EMA); total.
+      {"part", "module" ("" = the whole part), "parameters", "buffers", "groups": {group: {"parameters", "trained",
+      "dtype", "lr", "schedule"}}, "shardings": {mesh axes or "whole": bytes}, "bytes", "bytes_per_device"} (bytes of
+      parameters and buffers); groups: sums by group with "state_bytes_per_device" (optimizer and EMA); total.
     """
     config_lib.validate(config, devices)
     mesh = abstract_mesh(config.mesh, devices)
@@ -83,9 +83,8 @@ def _settings(config: Any, group: str) -> dict[str, Any]:
     if group == "buffer":
         return {"trained": False, "dtype": "float32", "lr": None, "schedule": None}
     c = config.groups[group]
-    return {
-        "trained": c.trained, "dtype": c.dtype, "lr": c.lr if c.trained else None, "schedule": c.schedule if c.trained else None
-    }  # fmt: skip
+    rate = {"lr": c.lr, "schedule": c.schedule} if c.trained else {"lr": None, "schedule": None}
+    return {"trained": c.trained, "dtype": c.dtype, **rate}
 
 
 def _per_device(leaves: Iterable[jax.ShapeDtypeStruct]) -> int:
@@ -132,15 +131,15 @@ def text(found: dict[str, Any]) -> str:
     for r in [*found["modules"], {"part": "total", "module": "", **found["total"]}]:
         name = f"  {r['module']}" if r["module"] else r["part"]
         groups = r["groups"]
-        names = ", ".join(f"{g} ({'trained' if x['trained'] else 'frozen'})" for g, x in groups.items())
+        names = ", ".join(f"{g} ({'trained' if x['trained'] else 'frozen'})" for g, x in groups.items()) or "buffer"
         rates = ", ".join(f"{x['lr']:g} {x['schedule']}" for x in groups.values() if x["trained"]) or "-"
         kinds = ", ".join(k if i == 0 else f"{size(b)} {k}" for i, (k, b) in enumerate(r["shardings"].items()))
         dtypes = ", ".join(dict.fromkeys(x["dtype"] for x in groups.values())) or "float32"
         buffers = f"{r['buffers']:,}" if r["buffers"] else ""
         if r["part"] == "total":
             names = rates = ""
-        body.append((name, f"{r['parameters']:,}", buffers, names or "buffer", dtypes, rates, kinds, size(r["bytes_per_device"])))
-    body[-1] = (*body[-1][:3], "", *body[-1][4:])
+        count = f"{r['parameters']:,}"
+        body.append((name, count, buffers, names, dtypes, rates, kinds, size(r["bytes_per_device"])))
     widths = [max(len(row[i]) for row in [header, *body]) for i in range(len(header))]
     right = {1, 2, 7}
     lines = [
@@ -178,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise UserError(f"--devices={args.devices}: expected at least 1.")
         facts: dict[str, Any] = {}
         if args.checkpoint and overrides:
-            raise UserError(f"{overrides[0]}: fields can be set with --config only; --checkpoint brings its own config.")
+            raise UserError(f"{overrides[0]}: fields can be set with --config only, a checkpoint brings its own.")
         if args.checkpoint:
             config, facts = from_checkpoint(args.checkpoint)
         else:

@@ -24,8 +24,8 @@ _GROUPS = re.compile(r"replica_groups=(?:\[\d+,(\d+)\]<=|\{\{([\d,]*)\}|mesh\[([
 def collectives(text: str) -> dict[str, dict[str, int]]:
     """Collectives of a compiled program (`compiled.as_text()`).
 
-    A start/done pair is one; collectives inside fusions count too (a custom fusion that scatters what it has reduced is a
-    reduce-scatter), and those in a loop body as often as it turns where the program says so.
+    A start/done pair is one; collectives inside fusions count too (a custom fusion that scatters what it has reduced is
+    a reduce-scatter), and those in a loop body as often as it turns where the program says so.
 
     Returns: {kind: {"ops": in the text, "count": runs in one execution, "bytes": of the whole arrays that the runs
     gather, reduce, scatter or send, on one device}}, all kinds of KINDS.
@@ -94,7 +94,7 @@ def _collective(line: str) -> tuple[str, int] | None:
     if kind not in KINDS:
         return None
     sizes = [_size(m) for m in _ARRAY.finditer(line[: opcode.start(1)])]
-    if opcode.group(1) in ("all-gather-start", "collective-permute-start"):  # (operands, results, and for permutes flags)
+    if opcode.group(1) in ("all-gather-start", "collective-permute-start"):  # operands, results, flags
         sizes = [s for s in sizes if s > 4] or sizes
         sizes = sizes[len(sizes) // 2 :]
     size = sum(sizes)

@@ -6,10 +6,10 @@ import json
 
 import jax
 import pytest
+
 from focus_jax import describe
 from focus_jax.errors import UserError
 from focus_jax.training import config as config_lib
-
 from tests.golden import renew
 
 

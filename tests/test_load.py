@@ -14,7 +14,7 @@ import focus_jax
 from focus_jax import stages
 from focus_jax.errors import UserError
 from focus_jax.training import checkpoint, config, fingerprint, sharding, state, store
-from tests.training.test_checkpoint import CHAIN, chain, new_run
+from tests.training.tiny_run import CHAIN, chain, new_run
 from tests.training.tiny_stage import TinyStage
 
 STRIDE = 8

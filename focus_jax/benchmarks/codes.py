@@ -33,7 +33,7 @@ def full_search(z: jax.Array, codebook: jax.Array, rows: int = 256) -> np.ndarra
 
 
 def run(*, vectors: int = 4096, codes: int = 98_304, width: int = 32, block: int = 4096, repeats: int = 3) -> dict:
-    """Returns: temporaries_mib (memory_analysis), different (indices unlike the full search's), seconds (median), sizes."""
+    """Returns: temporaries_mib (memory_analysis), different (indices unlike the full search's), seconds, sizes."""
     z = jax.random.normal(jax.random.key(0), (vectors, width)) * width**-0.5
     codebook = jax.random.normal(jax.random.key(1), (codes, width)) * width**-0.5
     search = jax.jit(lambda z, c: nearest_code(z, c, block=block)).lower(z, codebook).compile()

@@ -73,7 +73,7 @@ def run(config: ConfigDict, *, pixels: int = 64, batch: int = 8, steps: int = 10
       config: its model.tokenizer gives the sizes.
       pixels: side of a picture; batch: pictures; steps: timed a repeat.
 
-    Returns: examples_per_second, torch_examples_per_second, ratio (ours / torch; above 1 is faster), both losses, sizes.
+    Returns: examples_per_second, torch_examples_per_second, ratio (ours / torch; above 1 is faster), losses, sizes.
     Raises: UserError where the two losses differ by more than 1e-4, for then the two steps are not the same work.
     """
     images = np.random.default_rng(0).uniform(-1, 1, (batch, pixels, pixels, 3)).astype(np.float32)

@@ -23,8 +23,8 @@ from focus_jax.training import parts, state, store
 from focus_jax.training.provenance import code_version
 from focus_jax.training.state import Flat, Plan, Trained
 
-# {part: {"text": where from, for people, "fingerprint": as recorded there or "", "entries": {path: store.Entry}}}; a part
-# that is drawn, wholly or in part, has no entries.
+# {part: {"text": where from and with which fingerprint, for people; "entries": {path: store.Entry}}}; a part that is
+# drawn, wholly or in part, has no entries.
 Origins = dict[str, dict[str, Any]]
 
 
@@ -43,7 +43,8 @@ def initial_params(config: Any, plan: Plan, stage_init: Callable) -> tuple[Flat,
     for path, prefix in chosen.items():
         if prefix is None:
             raise UserError(
-                f"config.init: nothing says where {path} comes from; add {parts.part_of(path)!r} with a source or 'random'."
+                f"config.init: nothing says where {path} comes from; add {parts.part_of(path)!r} with a source or "
+                "'random'."
             )
     for prefix in prefixes:
         known = any(under(part, prefix) or under(prefix, part) for part in parts.PARTS)
@@ -76,7 +77,8 @@ def initial_params(config: Any, plan: Plan, stage_init: Callable) -> tuple[Flat,
         if any(parts.part_of(p) == part for p in drawn):
             held = {}
         recorded = store.by_part({p: e.digest for p, e in held.items()}).get(part, "")
-        origins[part] = {"text": ", ".join(sorted(labels)), "fingerprint": recorded, "entries": held}
+        text_of = ", ".join(sorted(labels)) + (f", fingerprint {recorded}" if recorded else "")
+        origins[part] = {"text": text_of, "entries": held}
     return {p: params[p] for p in plan.abstract}, origins
 
 
@@ -88,7 +90,8 @@ def _entry(found: store.Catalogue, path: str, field: str) -> store.Entry:
         if path.startswith(name + "/") and (other := target + path[len(name) :]) in found.entries:
             return found.entries[other]
     raise UserError(
-        f"{field}: {found.label} has no {path}; it holds {', '.join(sorted({parts.part_of(p) for p in found.entries})) or 'nothing'}."
+        f"{field}: {found.label} has no {path}; it holds "
+        f"{', '.join(sorted({parts.part_of(p) for p in found.entries})) or 'nothing'}."
     )
 
 
@@ -106,7 +109,7 @@ class Checkpoints:
         self.workdir, self.config, self.plan = epath.Path(workdir), config, plan
         self.folder = self.workdir / store.CHECKPOINTS
         self.references: dict[str, dict[str, str]] | None = None  # of frozen parts; None before start or restore
-        self.origins: dict[str, dict[str, str]] = {}
+        self.origins: dict[str, str] = {}  # {part: where it came from at step 0}
         trained = {parts.part_of(p) for p in plan.abstract if plan.is_trained(p)}
         self.trained_parts = [p for p in dict.fromkeys(map(parts.part_of, plan.abstract)) if p in trained]
         self.frozen_parts = [p for p in dict.fromkeys(map(parts.part_of, plan.abstract)) if p not in trained]
@@ -143,7 +146,7 @@ class Checkpoints:
           frozen: {path: leaf} of the run.
           origins: from `initial_params`.
         """
-        self.origins = {part: {"text": o["text"], "fingerprint": o["fingerprint"]} for part, o in origins.items()}
+        self.origins = {part: o["text"] for part, o in origins.items()}
         refs = {part: store.reference(origins[part]["entries"], part, self._step_dir(0)) for part in self.frozen_parts}
         homeless = [part for part, ref in refs.items() if ref is None]
         if homeless:
@@ -178,7 +181,7 @@ class Checkpoints:
         if self.references is None:
             raise RuntimeError("Checkpoints.save before start or restore")
         with _sentences(self.folder):
-            self._surface()
+            self._check()
             if step in self.manager.all_steps() or not (force or self.manager.should_save(step)):
                 return False
             arrays = self._items(trained, frozen)
@@ -221,13 +224,13 @@ class Checkpoints:
         return trained, {p: frozen[p] if p in frozen else flat[p] for p in plan.frozen}, data_state
 
     def reached_preemption(self, step: int) -> bool:
-        """Whether all processes agreed to stop at this step (always False without jax.distributed); then `wait` and leave."""
+        """Whether all processes agreed to stop at this step, then `wait` and leave. False without jax.distributed."""
         return self.manager.reached_preemption(step)
 
     def wait(self) -> None:
         """Blocks until the background save is whole on disk. Raises: UserError if it failed."""
         with _sentences(self.folder):
-            self._surface()
+            self._check()
             self.manager.wait_until_finished()
 
     def close(self) -> None:
@@ -235,8 +238,12 @@ class Checkpoints:
         with _sentences(self.folder):
             self.manager.close()
 
-    def _surface(self) -> None:
-        """Raises what ended a background save that is over."""
+    def check(self) -> None:
+        """Tells of a background save that failed; cheap enough for every step. Raises: UserError."""
+        with _sentences(self.folder):
+            self._check()
+
+    def _check(self) -> None:
         if not self.manager.is_saving_in_progress():
             self.manager.wait_until_finished()
 
@@ -283,18 +290,15 @@ class Checkpoints:
         """Refuses a checkpoint of another config with the first difference."""
         way_out = "use the config it was saved with, or a new workdir with config.init"
         refuse = lambda what: UserError(f"{folder}/meta: {what}; {way_out}.")
+        only_here, only_there = "this config but not in the checkpoint", "the checkpoint but not in this config"
         stored = set(meta["items"]) | {f"reference {part}" for part in meta["frozen"]}
         wanted = set(abstract) | {f"reference {part}" for part in self.frozen_parts}
         for item in sorted(stored ^ wanted):
-            raise refuse(
-                f"{item} is in {'the checkpoint but not in this config' if item in stored else 'this config but not in the checkpoint'}"
-            )
+            raise refuse(f"{item} is in {only_there if item in stored else only_here}")
         for item, leaves in abstract.items():
             found = meta["items"][item]
             for key in sorted(set(leaves) ^ set(found)):
-                raise refuse(
-                    f"{item}: {key} is in {'this config but not in the checkpoint' if key in leaves else 'the checkpoint but not in this config'}"
-                )
+                raise refuse(f"{item}: {key} is in {only_here if key in leaves else only_there}")
             for key, x in leaves.items():
                 shape, dtype, _ = _triple(found[key])
                 if (shape, dtype) != (tuple(x.shape), str(x.dtype)):
@@ -353,7 +357,8 @@ def _read_json(path: epath.Path) -> Any:
         return ocp.JsonCheckpointHandler().restore(path)
     except (OSError, ValueError) as e:
         raise UserError(
-            f"{path}: expected json, found it missing or cut short; delete the step's folder to go on from an earlier one."
+            f"{path}: expected json, found it missing or cut short; delete the step's folder to go on from an "
+            "earlier one."
         ) from e
 
 

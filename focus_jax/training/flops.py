@@ -165,7 +165,7 @@ def _equation(eqn: Any) -> int:
     if name == "cond":
         return max(inner)
     if name == "while":
-        raise UserError("model FLOPs: a while loop without a fixed number of turns holds a matmul; write it as lax.scan.")
+        raise UserError("model FLOPs: a while loop without a fixed number of turns holds a matmul; use lax.scan.")
     if name == "shard_map":  # the body is what one device does
         return math.prod(params["mesh"].shape[a] for a in params["newly_manual_axes"]) * sum(inner)
     if name == "pallas_call":
@@ -195,6 +195,6 @@ def _convolution(eqn: Any) -> int:
         o, k = np.arange(out[numbers.out_spec[2 + d]])[:, None], np.arange(kernel)[None]
         at = o * stride - low + k * dilate  # place in the dilated input; real values stand at multiples of `grow`
         taps *= int(np.sum((at >= 0) & (at <= (size - 1) * grow) & (at % grow == 0)))
-    # rhs_spec: (features out, features in of one group, ...); batch groups leave out/groups kernels for each batch group.
+    # rhs_spec: (features out, features in of one group, ...)
     features_out, features_in = rhs[numbers.rhs_spec[0]], rhs[numbers.rhs_spec[1]]
     return 2 * taps * (lhs[numbers.lhs_spec[0]] // params["batch_group_count"]) * features_out * features_in

@@ -19,13 +19,15 @@ RUN, STEP = "run", "step"
 
 
 class Goodput:
-    """At every moment the run does one thing: "start" at first, "step" once `training` is called, else what `measure` says.
+    """At every moment the run does one thing: "start" at first, "step" from `training` on, else what `measure` says.
 
-    Lines: {"time", "event": "run", "resumed": step} once a run, and {"time", "event": activity, "seconds", "from", "to"}
-    (steps; the activity's seconds since the line before). Every line's time is the moment it was written.
+    Lines: {"time", "event": "run", "resumed": step} once a run, else {"time", "event": activity, "seconds", "from",
+    "to"} (steps; the activity's seconds since the flush before). Every line's time is the moment it was written.
     """
 
-    def __init__(self, path: epath.PathLike, resumed: int = 0, writes: bool = True, clock: Callable[[], float] = time.time):
+    def __init__(
+        self, path: epath.PathLike, resumed: int = 0, writes: bool = True, clock: Callable[[], float] = time.time
+    ):
         """path: of the log; resumed: step of the checkpoint this run goes on from; writes: process 0 alone does."""
         self.clock, self.writes = clock, writes
         self._activity, self._since = "start", clock()
@@ -47,7 +49,7 @@ class Goodput:
 
     @contextlib.contextmanager
     def measure(self, activity: str) -> Iterator[None]:
-        """Time inside is "compile", "data", "validation", "checkpoint", "pictures", ...; nested, the inner one counts."""
+        """Time inside is "compile", "data", "validation", "checkpoint", ...; nested, the inner one counts."""
         before = self._become(activity)
         try:
             yield
@@ -65,7 +67,7 @@ class Goodput:
         self._spent, self._flushed = {}, step
 
     def summary(self) -> dict[str, float]:
-        """{activity: seconds}, with `lost` (steps that a restart did again) and `down` (between runs, and cut-off ends)."""
+        """{activity: seconds}, with `lost` (steps done again after a restart) and `down` (between runs)."""
         return summarise(self._log.records) if self._log else {}
 
     def sentence(self) -> str:
@@ -82,7 +84,7 @@ class Goodput:
 
 
 def summarise(records: list[dict]) -> dict[str, float]:
-    """Seconds by activity of a whole log, restarts included; they add up to the time from the first to the last line."""
+    """Seconds by activity of a whole log, restarts included; they add up to its time from the first to the last line."""
     spent: dict[str, float] = {}
     steps: list[list[float]] = []  # [seconds, from, to] of kept step time
     last = None

@@ -46,7 +46,8 @@ def compare_hosts(**things: Any) -> None:
 
 def _disagreements(names: Sequence[str], gathered: np.ndarray) -> list[str]:
     """gathered: uint8 [hosts, 32 * fields + 64] as `compare_hosts` makes them."""
-    hosts = [f"host {i} ({bytes(row[-64:]).rstrip(bytes(1)).decode(errors='replace')})" for i, row in enumerate(gathered)]
+    named = [bytes(row[-64:]).rstrip(b"\0").decode(errors="replace") for row in gathered]
+    hosts = [f"host {i} ({name})" for i, name in enumerate(named)]
     out = []
     for f, name in enumerate(names):
         values = [bytes(row[32 * f : 32 * (f + 1)]) for row in gathered]
@@ -64,8 +65,10 @@ class SkipGuard:
     the host from running further ahead, which the watchdog's and Speed's clocks rely on.
     """
 
-    def __init__(self, max_skipped: int, examples: Callable[[int], Sequence[str]], workdir: epath.PathLike | None = None):
-        """examples: step -> names of the examples in its batch. workdir: all of them are written to skipped_examples.txt."""
+    def __init__(
+        self, max_skipped: int, examples: Callable[[int], Sequence[str]], workdir: epath.PathLike | None = None
+    ):
+        """examples: step -> names of the examples in its batch. workdir: gets skipped_examples.txt with all of them."""
         self.max_skipped, self.examples, self.workdir = max_skipped, examples, workdir
         self._pending: tuple[int, Mapping[str, Any]] | None = None
 
@@ -204,7 +207,7 @@ class Watchdog:
 
 @contextlib.contextmanager
 def open_local(path: epath.Path) -> Iterator[Any]:
-    """Opens a file to append to by its descriptor; for a path that has none (gs://) a temporary file is copied there."""
+    """Opens a file with a descriptor to append to; for a path without one (gs://) a temporary file is copied there."""
     if "://" not in str(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "a") as f:

@@ -1,6 +1,6 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A file of JSON objects, one a line, that survives being killed: half a line at the end is dropped at the next start."""
+"""A file of JSON objects, one a line, that survives a kill: half a line at the end is dropped at the next start."""
 
 import json
 import math
@@ -16,7 +16,7 @@ class JsonLines:
     """Appends records to a file; local files are appended to, object stores (which cannot) are rewritten."""
 
     def __init__(self, path: epath.PathLike, keep: Callable[[dict], bool] = lambda record: True):
-        """Reads what is there and cuts off the records that `keep` refuses. Raises: UserError for a line that is no JSON."""
+        """Reads what is there, without the records that `keep` refuses. Raises: UserError for a line that is no JSON."""
         self.path = epath.Path(path)
         self.records: list[dict[str, Any]] = []
         self._local = "://" not in str(self.path)

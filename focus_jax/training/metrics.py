@@ -105,8 +105,8 @@ class Window:
 class Speed:
     """Rates of a run without its warm-up and pauses; the integrals go into the checkpoint and count over restarts.
 
-    The clock starts with the first `tick` after construction, so compiling and filling the queues are left out. The host
-    runs ahead of the device: read metrics of a finished step (Window.reduce does) before `figures` or `pause`.
+    The clock starts with the first `tick` after construction, so compiling and filling the queues are left out. The
+    host runs ahead of the device: read metrics of a finished step (Window.reduce does) before `figures` or `pause`.
     """
 
     INTEGRALS = ("seconds", "paused", "waited", "steps", "examples", "flops")
@@ -166,7 +166,7 @@ class Speed:
     def figures(self, step: int) -> dict[str, float]:
         """Since the last call: steps_per_second, examples_per_second, tflops_per_device, mfu, data_wait; eta_seconds.
 
-        mfu is absent where no peak is known, everything is absent before two steps have passed. device_hours counts all runs.
+        mfu is absent where no peak is known, everything before two steps have passed. device_hours counts all runs.
         """
         self._settle()
         new = {k: self.sums[k] - self._mark[k] for k in self.INTEGRALS}
@@ -216,7 +216,8 @@ def line(step: int, steps: int, figures: Mapping[str, float]) -> str:
     return (
         f"step {step:,}/{steps:,}  loss {show('loss', '.4f')}  {show('steps_per_second', '.3g')} steps/s  "
         f"{show('examples_per_second', '.4g')} examples/s  {show('tflops_per_device', '.3g')} TFLOP/s/device  "
-        f"MFU {show('mfu', '.1f', 100)}{' %' if 'mfu' in figures else ''}  data wait {show('data_wait', '.1f', 100)} %  "
+        f"MFU {show('mfu', '.1f', 100)}{' %' if 'mfu' in figures else ''}  "
+        f"data wait {show('data_wait', '.1f', 100)} %  "
         f"ETA {duration(figures['eta_seconds']) if 'eta_seconds' in figures else '-'}"
     )
 
@@ -229,7 +230,7 @@ class Metrics:
     """
 
     def __init__(self, workdir: epath.PathLike, steps: int, resumed: int = 0):
-        """steps: length of the run; resumed: step of the checkpoint this run goes on from; what is beyond is cut off."""
+        """steps: length of the run; resumed: step of the checkpoint it goes on from; what is beyond is cut off."""
         self.workdir, self.steps = epath.Path(workdir), steps
         self.writes = jax.process_index() == 0
         if self.writes:

@@ -1,15 +1,15 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Parameters on disk: what a step directory, a run directory or a safetensors file holds, and reading it into shardings.
+"""Parameters on disk: what a step directory, a run directory or a safetensors file holds; reading it into shardings.
 
-A step directory is one Orbax checkpoint with an item for each part (`tokenizer.pixel`), for the optimizer and EMA of each
-group (`opt.GROUP`, `ema.GROUP`), and json items. Its item `meta` describes the rest:
+A step directory is one Orbax checkpoint with an item for each part (`tokenizer.pixel`), for the optimizer and EMA of
+each group (`opt.GROUP`, `ema.GROUP`), and json items. Its item `meta` describes the rest:
 
     format, step, code, config, config_hash
     parts   {part: item}                            parts whose leaves are here
     items   {item: {path: [shape, dtype, digest]}}  what is in each item, and a digest of every leaf
     frozen  {part: reference}                       parts that are elsewhere; see `reference`
-    origins {part: {"text": where it came from at step 0, "fingerprint": recorded there}}
+    origins {part: text}                            where each part came from at step 0
     fingerprints {part: {"raw": .., "ema": ..}}     of this step
 """
 
@@ -41,7 +41,7 @@ JSON_ITEMS = ("meta", "data")
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One leaf on disk. file: step directory or safetensors file; item, key: where in it; weights: how `file` was read."""
+    """One leaf on disk. file: step directory or safetensors file; item, key: where in it; weights: how it was read."""
 
     file: str
     item: str
@@ -54,7 +54,7 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Catalogue:
-    """Everything a source offers. label: what to call it; entries: {path: Entry}; config: None where the file has none."""
+    """All that a source offers. label: what to call it; entries: {path: Entry}; config: None where the file has none."""
 
     label: str
     entries: dict[str, Entry]
@@ -239,7 +239,7 @@ def reference(entries: Mapping[str, Entry], part: str, step_dir: epath.Path) -> 
 
 
 def follow(ref: Mapping[str, str], part: str, step_dir: epath.Path) -> dict[str, Entry]:
-    """Entries of a referenced part. Raises: UserError if none of its places still holds the part with its fingerprint."""
+    """Entries of a referenced part. Raises: UserError if no place of it still holds the part with its fingerprint."""
     places = [epath.Path(os.path.normpath(step_dir / ref["relative"]))] if ref["relative"] else []
     places.append(epath.Path(ref["absolute"]))
     for place in places:
@@ -249,8 +249,8 @@ def follow(ref: Mapping[str, str], part: str, step_dir: epath.Path) -> dict[str,
         if found and fingerprint.combine({p: e.digest for p, e in found.items()}, part + "/") == ref["fingerprint"]:
             return found
     raise UserError(
-        f"{step_dir}/meta: field frozen.{part} refers to {ref['absolute']} with fingerprint {ref['fingerprint']}, which is "
-        f"no longer there; put that checkpoint back at {places[0]}."
+        f"{step_dir}/meta: field frozen.{part} refers to {ref['absolute']} with fingerprint {ref['fingerprint']}, "
+        f"which is no longer there; put that checkpoint back at {places[0]}."
     )
 
 
@@ -337,7 +337,8 @@ def _read_file(file: str, wanted: Mapping[str, tuple[Entry, Any]]) -> dict[str, 
 def save_safetensors(path: Any, flat: Mapping[str, Any], config: ConfigDict | None, note: str = "") -> dict[str, str]:
     """Writes parameters {path: array} into one file that `focus_jax.load` and `config.init` read.
 
-    Only for models that fit into one host's memory. The metadata carry config (if any), digests, fingerprints and code version.
+    Only for models that fit into one host's memory. The metadata carry config (if any), digests, fingerprints and code
+    version.
     Returns: {part: fingerprint}.
     """
     host = {p: np.ascontiguousarray(jax.device_get(x)) for p, x in sorted(flat.items())}

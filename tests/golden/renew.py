@@ -40,8 +40,9 @@ def shardings() -> dict:
 
 
 def collectives() -> dict:
-    """{"jax VERSION": {kind: operations in the program}}: the tiny step on eight fake CPU devices under the fsdp table."""
+    """{"jax VERSION": {kind: operations in the program}}: the tiny step on eight fake CPU devices, fsdp table."""
     import jax
+
     from focus_jax import compile as ahead
     from focus_jax.training import config as config_lib
 

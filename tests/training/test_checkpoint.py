@@ -3,14 +3,8 @@
 """Checkpoints: round trips over meshes, where parameters come from, references, and everything that can be broken."""
 
 import json
-import os
 import pathlib
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
 
 import jax
 import jax.numpy as jnp
@@ -19,25 +13,14 @@ import pytest
 
 from focus_jax.errors import UserError
 from focus_jax.training import checkpoint, fingerprint, state, store
-from tests.training.tiny_run import train
+from tests.training.tiny_run import CHAIN, chain, new_run, resume, train
 from tests.training.tiny_stage import TinyStage, tiny_config, tiny_plan
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 init = TinyStage().init
 
 
 def same(a, b):
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(a), jax.device_get(b))
-
-
-def new_run(workdir, steps=0, **changes):
-    """A run of some steps, saved at its end. Returns: (trained, frozen) as numpy."""
-    for step, (trained, frozen, saver) in enumerate(train(workdir, **changes)):
-        if step == steps:
-            break
-    saver.save(steps, trained, frozen, {"k": steps, "seed": 0}, force=True)
-    saver.close()
-    return jax.device_get((trained, frozen))
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +33,6 @@ def run(tmp_path_factory):
 @pytest.fixture
 def copy(run, tmp_path):
     return pathlib.Path(shutil.copytree(run[0], tmp_path / "copy"))
-
-
-def resume(workdir, **changes):
-    config = tiny_config(**changes)
-    plan = tiny_plan(config)
-    saver = checkpoint.Checkpoints(workdir, config, plan)
-    return saver.restore(saver.latest(), plan)
 
 
 @pytest.mark.parametrize("devices", [1, 2, 4, 8])
@@ -81,11 +57,7 @@ def test_what_lies_where(run):
     meta = store.read_meta(workdir / "checkpoints" / "3")
     assert set(meta["items"]["tokenizer.pixel"]) == {"dense/kernel", "dense/bias", "frozen_codebook"}  # the buffer too
     assert meta["frozen"]["vae"]["relative"] == "../../frozen"
-    assert (
-        meta["code"]
-        and meta["config"]["name"] == "tiny"
-        and meta["origins"]["llm"] == {"text": "random", "fingerprint": ""}
-    )
+    assert meta["code"] and meta["config"]["name"] == "tiny" and meta["origins"]["llm"] == "random"
     trained, frozen = run[1:]
     for kind, ema in (("raw", False), ("ema", True)):
         flat = state.all_params(trained, frozen, ema)
@@ -145,9 +117,10 @@ def test_most_specific_prefix_wins_and_ema_is_taken(run, tmp_path):
         params, origins = checkpoint.initial_params(config, plan, init)
         same({p: x for p, x in params.items() if "vae" not in p}, {p: x for p, x in expected.items() if "vae" not in p})
         assert jax.tree.map(lambda x: x.sharding, params) == jax.tree.map(lambda x: x.sharding, plan.abstract)
-        assert origins["vae"]["text"] == "random" and origins["llm"]["text"] == str(file)
+        assert origins["vae"]["text"] == "random" and origins["llm"]["text"].startswith(str(file))
         assert origins["tokenizer/pixel"]["text"].startswith(str(workdir / "checkpoints" / "3"))
-        assert origins["tokenizer/pixel"]["fingerprint"] == fingerprint.fingerprint(expected, "tokenizer/pixel/")
+        recorded = fingerprint.fingerprint(expected, "tokenizer/pixel/")
+        assert origins["tokenizer/pixel"]["text"].endswith(f"fingerprint {recorded}")
     config = tiny_config(
         init={"tokenizer": str(workdir), "tokenizer/pixel/dense": "random", "llm": "random", "vae": "random"}
     )
@@ -224,17 +197,6 @@ def test_a_trained_copy_of_an_aliased_part(tmp_path):
 
 
 # ---- references to frozen parts
-
-
-def chain(run_dir, workdir, **changes):
-    """A second run that freezes the tokenizer of the first."""
-    return new_run(
-        workdir, 1, init={"tokenizer": str(run_dir), "llm": "random", "vae": str(run_dir)},
-        assign=(("tokenizer/pixel/.*", "frozen"), ("llm/.*", "llm"), ("vae/.*", "frozen")), **changes,
-    )  # fmt: skip
-
-
-CHAIN = dict(assign=(("tokenizer/pixel/.*", "frozen"), ("llm/.*", "llm"), ("vae/.*", "frozen")))
 
 
 def test_references_are_followed_and_nothing_is_duplicated(copy):
@@ -378,75 +340,3 @@ def test_no_write_permission(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="a file stands where the folder should be"):
         checkpoint.Checkpoints(tmp_path / "file", config, tiny_plan(config))
-
-
-def start(action, workdir, *rest, devices=8):
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.training.tiny_run", action, str(workdir), *map(str, rest)],
-        cwd=ROOT, env=os.environ | {"XLA_FLAGS": flags}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def test_a_full_disk_is_told_at_the_next_call(tmp_path):
-    child = start("full", tmp_path)
-    _, err = child.communicate(timeout=120)
-    assert child.returncode == 2, err[-2000:]
-    said = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert len(said) == 1 and "checkpoints: no checkpoint could be written, a file would pass the size limit" in said[0]
-    assert store.steps(tmp_path) == [0]
-
-
-def test_sigkill_during_an_asynchronous_save(tmp_path):
-    child = start("forever", tmp_path)
-    folder, deadline = tmp_path / "checkpoints", time.time() + 120
-    unfinished = lambda: [p for p in folder.glob("*") if "tmp" in p.name]
-    while time.time() < deadline and child.poll() is None:
-        if len(store.steps(tmp_path)) >= 2 and unfinished():
-            child.send_signal(signal.SIGKILL)
-            break
-        time.sleep(0.001)
-    child.communicate()
-    assert child.returncode == -signal.SIGKILL
-    config = tiny_config(checkpoint_every=1)
-    plan = tiny_plan(config)
-    saver = checkpoint.Checkpoints(tmp_path, config, plan)
-    latest = saver.latest()
-    trained, frozen, data = saver.restore(latest, plan)
-    assert data == {"k": latest} and int(trained.step) == latest
-    for step, (expected, expected_frozen, _) in enumerate(train(None)):
-        if step == latest:
-            break
-    same((trained, frozen), (expected, expected_frozen))
-    saver.save(latest + 1, trained, frozen, {})
-    saver.close()
-    assert not unfinished() and saver.latest() == latest + 1
-
-
-def two_processes(action, workdir):
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    children = [start(action, workdir, process, port, devices=4) for process in (0, 1)]
-    outputs = [c.communicate(timeout=240) for c in children]
-    for child, (_, err) in zip(children, outputs):
-        assert child.returncode == 0, err[-3000:]
-    return [out.strip().splitlines()[-1] for out, _ in outputs]
-
-
-def test_saved_by_two_processes_restored_by_one_and_back(tmp_path, run):
-    first, second = two_processes("save", tmp_path)
-    assert first == second and first.endswith("saved True")
-    step = int(first.split()[2])
-    assert store.steps(tmp_path) == [0, step]
-    trained, frozen, data = resume(tmp_path)
-    assert data == {"k": step} and int(trained.step) == step
-    config = tiny_config()
-    plan = tiny_plan(config)
-    at_start, frozen_at_start, _ = checkpoint.Checkpoints(tmp_path, config, plan).restore(0, plan)
-    for expected, expected_frozen, _ in train(None):
-        break
-    same((at_start, frozen_at_start), (expected, expected_frozen))
-
-    expected = fingerprint.fingerprint(state.all_params(*run[1:]))
-    assert two_processes("restore", run[0]) == [f"fingerprint {expected} {{'k': 3, 'seed': 0}}"] * 2

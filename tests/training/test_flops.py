@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, PartitionSpec
+
 from focus_jax.errors import UserError
 from focus_jax.training import flops
-from jax.sharding import AxisType, PartitionSpec
 
 S = jax.ShapeDtypeStruct
 IMAGE = S((4, 16, 20, 8), jnp.float32)

@@ -5,6 +5,7 @@
 import json
 
 import pytest
+
 from focus_jax.training import goodput
 
 

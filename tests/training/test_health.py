@@ -7,6 +7,7 @@ import time
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from focus_jax.errors import UserError
 from focus_jax.training import health
 

@@ -7,10 +7,11 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from focus_jax.errors import UserError
-from focus_jax.training import metrics
 from PIL import Image
 from tensorboardX.proto import event_pb2
+
+from focus_jax.errors import UserError
+from focus_jax.training import metrics
 
 
 class Clock:

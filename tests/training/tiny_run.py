@@ -56,6 +56,43 @@ def train(workdir, devices: int = 8, **changes):
         float(metrics["loss"])  # one collective program at a time on fake devices
 
 
+def at_step(workdir, step: int, **changes):
+    """(trained, frozen, checkpoints) of a run after some steps."""
+    run = train(workdir, **changes)
+    for _ in range(step):
+        next(run)
+    return next(run)
+
+
+def new_run(workdir, step: int = 0, **changes):
+    """A run saved after some steps. Returns: (trained, frozen) as numpy."""
+    import jax
+
+    trained, frozen, saver = at_step(workdir, step, **changes)
+    saver.save(step, trained, frozen, {"k": step, "seed": 0}, force=True)
+    saver.close()
+    return jax.device_get((trained, frozen))
+
+
+def resume(workdir, **changes):
+    """(trained, frozen, data state) of a run's last step."""
+    from focus_jax.training import checkpoint
+    from tests.training.tiny_stage import tiny_config, tiny_plan
+
+    config = tiny_config(**changes)
+    plan = tiny_plan(config)
+    saver = checkpoint.Checkpoints(workdir, config, plan)
+    return saver.restore(saver.latest(), plan)
+
+
+CHAIN = dict(assign=(("tokenizer/pixel/.*", "frozen"), ("llm/.*", "llm"), ("vae/.*", "frozen")))
+
+
+def chain(first, second):
+    """A second run, of one step, that freezes the tokenizer of the first. Returns: as `new_run`."""
+    return new_run(second, 1, init={"tokenizer": str(first), "llm": "random", "vae": str(first)}, **CHAIN)
+
+
 def distributed_save(workdir: str, process: int) -> None:
     """Saves because of a preemption notice that only process 0 received; both must stop at the same step."""
     for step, (trained, frozen, saver) in enumerate(train(workdir, checkpoint_every=1000)):

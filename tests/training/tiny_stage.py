@@ -44,13 +44,12 @@ class TinyStage:
 
     def init(self, rng):
         keys = jax.random.split(rng, 4)
-        dense = lambda key: nn.LogicallyPartitioned(
-            jax.random.normal(key, (WIDTH, WIDTH)) / 4, ("dense_in", "dense_out")
-        )
+        boxed = nn.LogicallyPartitioned
+        dense = lambda key: boxed(jax.random.normal(key, (WIDTH, WIDTH)) / 4, ("dense_in", "dense_out"))
         return {
             "tokenizer": {"pixel": {
-                "dense": {"kernel": dense(keys[0]), "bias": nn.LogicallyPartitioned(jnp.zeros(WIDTH), ("norm",))},
-                "frozen_codebook": nn.LogicallyPartitioned(jax.random.normal(keys[1], (WIDTH, 4)), ("codes", "code_dim")),
+                "dense": {"kernel": dense(keys[0]), "bias": boxed(jnp.zeros(WIDTH), ("norm",))},
+                "frozen_codebook": boxed(jax.random.normal(keys[1], (WIDTH, 4)), ("codes", "code_dim")),
             }},
             "llm": {"dense": {"kernel": dense(keys[2])}},
             "vae": {"dense": {"kernel": dense(keys[3])}},

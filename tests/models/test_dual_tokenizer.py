@@ -1,0 +1,149 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The tokenizer as a whole: shapes, the codebook's gradients, the unquantised warm-up, what it refuses."""
+
+import copy
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import models
+from focus_jax.errors import UserError
+from focus_jax.models.dual_tokenizer import DualTokenizer, dual_tokenizer
+from focus_jax.models.pixel_branch import PixelBranch
+
+SIZES = models.tokenizer("tiny").to_dict()
+IMAGES = jax.random.uniform(jax.random.key(1), (2, 16, 24, 3), minval=-1.0)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    """(model, parameters, jitted call)."""
+    model = dual_tokenizer(**SIZES)
+    params = nn.unbox(jax.jit(model.init)(jax.random.key(0), IMAGES))["params"]
+    call = jax.jit(lambda params, images, quantise: model.apply({"params": params}, images, quantise=quantise))
+    return model, params, call
+
+
+def test_shapes_and_parts(tokenizer):
+    model, params, call = tokenizer
+    y, out = call(params, IMAGES, True)
+    assert model.stride == 8 and y.shape == IMAGES.shape and y.dtype == jnp.float32
+    assert out["pixel"]["z"].shape == (2, 2, 3, 8) and out["pixel"]["indices"].shape == (2, 2, 3)
+    assert set(params) == {"pixel"}
+    assert set(params["pixel"]) == {"encoder", "quant_conv", "quantizer", "post_quant_conv", "decoder"}
+
+
+def test_codes_decode_to_the_reconstruction(tokenizer):
+    model, params, call = tokenizer
+    y, out = call(params, IMAGES, True)
+    images = model.apply({"params": params}, out["pixel"]["indices"], method="indices_to_images")
+    np.testing.assert_allclose(images, y, atol=1e-5)
+    codebook = model.apply({"params": params}, method=lambda m: m.pixel.quantizer.codebook())
+    np.testing.assert_allclose(out["pixel"]["codes"], codebook[out["pixel"]["indices"]], atol=1e-6)
+
+
+def test_semantic_half_is_zero_and_first(tokenizer):
+    model, params, _ = tokenizer
+    code_map = model.apply({"params": params}, jnp.ones((1, 2, 3, 8)), method="code_map")
+    assert code_map.shape == (1, 2, 3, 16)
+    assert not np.any(code_map[..., :8]) and np.all(code_map[..., 8:] == 1)
+
+
+def test_unquantised_warm_up(tokenizer):
+    """quantise=False, traced or static: z passes through and the errors are zero; with True they are not."""
+    model, params, call = tokenizer
+    for y, out in (call(params, IMAGES, False), model.apply({"params": params}, IMAGES, quantise=False)):
+        out = out["pixel"]
+        np.testing.assert_array_equal(out["quantised"], out["z"])
+        assert not any(np.any(out[name]) for name in ("error", "codebook_error", "commitment_error"))
+    y_quantised, quantised = call(params, IMAGES, True)
+    assert np.all(quantised["pixel"]["error"] > 0) and np.max(np.abs(y - y_quantised)) > 1e-3
+    grads = jax.grad(lambda p: call(p, IMAGES, False)[1]["pixel"]["error"].sum())(params)
+    assert not any(np.any(g) for g in jax.tree.leaves(grads))
+
+
+def test_gradients_of_the_two_terms(tokenizer):
+    """Reconstruction reaches the encoder and not W; the codebook term reaches W and not the encoder."""
+    _, params, call = tokenizer
+
+    def largest(loss):
+        grads = jax.grad(loss)(params)["pixel"]
+        return tuple(
+            max(float(jnp.max(jnp.abs(g))) for g in jax.tree.leaves(grads[k])) for k in ("encoder", "quantizer")
+        )
+
+    encoder, quantizer = largest(lambda p: jnp.abs(call(p, IMAGES, True)[0] - IMAGES).mean())
+    assert encoder > 0 and quantizer == 0
+    encoder, quantizer = largest(lambda p: call(p, IMAGES, True)[1]["pixel"]["codebook_error"].mean())
+    assert encoder == 0 and quantizer > 0
+    encoder, quantizer = largest(lambda p: call(p, IMAGES, True)[1]["pixel"]["commitment_error"].mean())
+    assert encoder > 0 and quantizer == 0
+    out = call(params, IMAGES, True)[1]["pixel"]
+    np.testing.assert_allclose(out["error"], out["codebook_error"] + 0.25 * out["commitment_error"], rtol=1e-6)
+
+
+def test_bfloat16_compute_keeps_the_quantiser_in_float32(tokenizer):
+    _, params, _ = tokenizer
+    model = dual_tokenizer(**SIZES, dtype=jnp.bfloat16)
+    text = str(jax.make_jaxpr(lambda p: model.apply({"params": p}, IMAGES))(params))
+    assert "bf16" in text
+    y, out = jax.eval_shape(lambda p: model.apply({"params": p}, IMAGES), params)
+    assert y.dtype == jnp.float32
+    assert all(out["pixel"][name].dtype == jnp.float32 for name in ("z", "quantised", "codes", "error"))
+
+
+def test_initial_values_are_torch_defaults(tokenizer):
+    """Uniform within 1/sqrt(fan_in) for kernels and biases; norms 1 and 0; codebook N(0, 1/dim)."""
+    _, params, _ = tokenizer
+    conv = params["pixel"]["encoder"]["conv_in"]
+    bound = (9 * 48) ** -0.5  # 3 x 3 x (4 x 4 x 3)
+    for leaf in (conv["kernel"], conv["bias"]):
+        assert 0.85 * bound < np.max(np.abs(leaf)) <= bound
+    assert abs(np.std(conv["kernel"]) - bound / 3**0.5) < 0.02 * bound
+    norm = params["pixel"]["decoder"]["norm_out"]["norm_layer"]
+    assert np.all(norm["scale"] == 1) and np.all(norm["bias"] == 0)
+    frozen = params["pixel"]["quantizer"]["frozen_codebook"]
+    assert abs(np.std(frozen) - 8**-0.5) < 0.02
+
+
+def sizes(**changes):
+    changed = copy.deepcopy(SIZES)
+    for path, value in changes.items():
+        at = changed
+        *folders, name = path.split("__")
+        for folder in folders:
+            at = at[folder]
+        at[name] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        (
+            {"branches": ("pixel", "semantics")},
+            r"tokenizer.branches: \('pixel', 'semantics'\) is not a choice of pixel",
+        ),
+        ({"branches": ()}, "tokenizer.branches"),
+        ({"pixel__encoder__widths": (48, 60)}, "pixel encoder: width 60 is not divisible by the 8 groups"),
+        ({"pixel__code_dim": 24}, "pixel encoder: last width 64 is not divisible by code_dim 24"),
+        ({"pixel__decoder__widths": (64, 104)}, "pixel decoder: last width 104 is not divisible by the 16 channels"),
+        ({"pixel__decoder__widths": (64, 96, 96)}, "2 encoder levels but 3 decoder levels"),
+        ({"pixel__remat": "sometimes"}, "remat: 'sometimes' is not 'none', 'full'"),
+    ],
+)
+def test_sizes_that_do_not_fit(changes, sentence):
+    with pytest.raises(UserError, match=sentence):
+        jax.eval_shape(dual_tokenizer(**sizes(**changes)).init, jax.random.key(0), IMAGES)
+
+
+def test_images_that_do_not_fit(tokenizer):
+    model, params, _ = tokenizer
+    with pytest.raises(UserError, match="images: 16 x 20 pixels, expected multiples of the stride 8"):
+        model.apply({"params": params}, IMAGES[:, :, :20])
+    with pytest.raises(UserError, match="code map has 64 channels, expected 16 semantic . 32 pixel"):
+        DualTokenizer(pixel=PixelBranch(), semantic_dim=16)
