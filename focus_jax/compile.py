@@ -270,7 +270,8 @@ def scale_table(reports: Sequence[Mapping[str, Any]]) -> str:
             r["config"], slice_name(r), r["shape"], r["batch_size"], r["accumulate"],
             f"{r['flops_per_device'] / 1e12:.1f}", f"{r['step_seconds']:.2f} s" if r["step_seconds"] else "-",
             show("arguments"), show("temporaries"), show("total"), {True: "yes", False: "no", None: "-"}[r["fits"]],
-            f"{runs}, {size(moved)}" if runs else "-", f"{r['compile_seconds']:.0f} s" if "compile_seconds" in r else "-",
+            f"{runs}, {size(moved)}" if runs else "-",
+            f"{r['compile_seconds']:.0f} s" if "compile_seconds" in r else "-",
         ]  # fmt: skip
         rows.append("| " + " | ".join(str(c) for c in cells) + " |")
     return "\n".join(rows)

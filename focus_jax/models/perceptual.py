@@ -66,7 +66,7 @@ class VGG16(nn.Module):
 
 
 class LPIPS(nn.Module):
-    """Distance [B] float32 of images a and b [B, H, W, 3] in [-1, 1]; 0 where they are equal.
+    """Distance [B] float32 of images a and b [B, H, W, 3] in [-1, 1]; 0 (to rounding) where they are equal.
 
     Sum over stages of the spatial mean of lin * (unit(a) - unit(b))^2, unit = features over their channel norm.
     Unimported lin weights are 1 / stages: the mean over stages of the squared distance of unit vectors, in [0, 4].

@@ -84,7 +84,7 @@ class Goodput:
 
 
 def summarise(records: list[dict]) -> dict[str, float]:
-    """Seconds by activity of a whole log, restarts included; they add up to its time from the first to the last line."""
+    """Seconds by activity of a whole log, restarts included; they add up to its time from first to last line."""
     spent: dict[str, float] = {}
     steps: list[list[float]] = []  # [seconds, from, to] of kept step time
     last = None

@@ -16,7 +16,7 @@ class JsonLines:
     """Appends records to a file; local files are appended to, object stores (which cannot) are rewritten."""
 
     def __init__(self, path: epath.PathLike, keep: Callable[[dict], bool] = lambda record: True):
-        """Reads what is there, without the records that `keep` refuses. Raises: UserError for a line that is no JSON."""
+        """Reads what is there, without the records that `keep` refuses. Raises: UserError for other lines than JSON."""
         self.path = epath.Path(path)
         self.records: list[dict[str, Any]] = []
         self._local = "://" not in str(self.path)

@@ -74,13 +74,11 @@ class Window:
     (sum of sums / sum of counts), `hist/NAME` arrays (added), `show/NAME` arrays (the last one stays).
     """
 
-    def __init__(self):
-        self.steps = 0
+    def __init__(self) -> None:
         self._sums: dict[str, Any] = {}
         self._last: dict[str, Any] = {}
 
     def add(self, metrics: Mapping[str, Any]) -> None:
-        self.steps += 1
         last = {k: x for k, x in metrics.items() if k.startswith(("show/", *LAST))}
         self._last |= last
         new = _first({k: x for k, x in metrics.items() if k not in last})
@@ -91,7 +89,7 @@ class Window:
     def reduce(self) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """(figures, {NAME of show/NAME: array}) and starts anew; waits for the device. All hosts call it."""
         sums, last = to_host(self._sums), to_host(self._last)
-        self.__init__()
+        self._sums, self._last = {}, {}
         figures: dict[str, float] = {}
         for name, x in sums.items():
             if name.startswith("hist/"):

@@ -54,7 +54,7 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Catalogue:
-    """All that a source offers. label: what to call it; entries: {path: Entry}; config: None where the file has none."""
+    """What a source offers. label: what to call it; entries: {path: Entry}; config: None where the file has none."""
 
     label: str
     entries: dict[str, Entry]

@@ -24,6 +24,7 @@ def test_codes_counts_differences(monkeypatch):
     assert codes.run(vectors=50, codes=60, width=4, repeats=1)["different"] > 40
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 def test_tokenizer(capsys):
     pytest.importorskip("torch")

@@ -14,8 +14,12 @@ from configs import models
 from focus_jax.errors import UserError
 from focus_jax.models.dual_tokenizer import DualTokenizer, dual_tokenizer
 from focus_jax.models.pixel_branch import PixelBranch
+from tests.models.fill import random_parameters
 
 SIZES = models.tokenizer("tiny").to_dict()
+SIZES["pixel"] |= dict(codes=64, groups=4)
+for side in ("encoder", "decoder"):  # compiling is what these tests cost
+    SIZES["pixel"][side] |= dict(widths=(8, 16), attention_levels=())
 IMAGES = jax.random.uniform(jax.random.key(1), (2, 16, 24, 3), minval=-1.0)
 
 
@@ -23,7 +27,8 @@ IMAGES = jax.random.uniform(jax.random.key(1), (2, 16, 24, 3), minval=-1.0)
 def tokenizer():
     """(model, parameters, jitted call)."""
     model = dual_tokenizer(**SIZES)
-    params = nn.unbox(jax.jit(model.init)(jax.random.key(0), IMAGES))["params"]
+    params = random_parameters(model, IMAGES)
+    params["pixel"]["quantizer"]["frozen_codebook"] *= 8**0.5  # standard deviation 1, as z
     call = jax.jit(lambda params, images, quantise: model.apply({"params": params}, images, quantise=quantise))
     return model, params, call
 
@@ -40,8 +45,9 @@ def test_shapes_and_parts(tokenizer):
 def test_codes_decode_to_the_reconstruction(tokenizer):
     model, params, call = tokenizer
     y, out = call(params, IMAGES, True)
-    images = model.apply({"params": params}, out["pixel"]["indices"], method="indices_to_images")
-    np.testing.assert_allclose(images, y, atol=1e-5)
+    decode = jax.jit(lambda params, indices: model.apply({"params": params}, indices, method="indices_to_images"))
+    images = decode(params, out["pixel"]["indices"])
+    np.testing.assert_allclose(images, y, atol=1e-4)
     codebook = model.apply({"params": params}, method=lambda m: m.pixel.quantizer.codebook())
     np.testing.assert_allclose(out["pixel"]["codes"], codebook[out["pixel"]["indices"]], atol=1e-6)
 
@@ -56,32 +62,38 @@ def test_semantic_half_is_zero_and_first(tokenizer):
 def test_unquantised_warm_up(tokenizer):
     """quantise=False, traced or static: z passes through and the errors are zero; with True they are not."""
     model, params, call = tokenizer
-    for y, out in (call(params, IMAGES, False), model.apply({"params": params}, IMAGES, quantise=False)):
+    static = jax.jit(lambda params: model.apply({"params": params}, IMAGES, quantise=False))
+    y = call(params, IMAGES, False)[0]
+    for _, out in (call(params, IMAGES, False), static(params)):
         out = out["pixel"]
         np.testing.assert_array_equal(out["quantised"], out["z"])
         assert not any(np.any(out[name]) for name in ("error", "codebook_error", "commitment_error"))
     y_quantised, quantised = call(params, IMAGES, True)
     assert np.all(quantised["pixel"]["error"] > 0) and np.max(np.abs(y - y_quantised)) > 1e-3
-    grads = jax.grad(lambda p: call(p, IMAGES, False)[1]["pixel"]["error"].sum())(params)
-    assert not any(np.any(g) for g in jax.tree.leaves(grads))
 
 
-def test_gradients_of_the_two_terms(tokenizer):
+def test_gradients_of_the_terms(tokenizer):
     """Reconstruction reaches the encoder and not W; the codebook term reaches W and not the encoder."""
     _, params, call = tokenizer
 
-    def largest(loss):
-        grads = jax.grad(loss)(params)["pixel"]
-        return tuple(
-            max(float(jnp.max(jnp.abs(g))) for g in jax.tree.leaves(grads[k])) for k in ("encoder", "quantizer")
-        )
+    def terms(params, quantise):
+        y, out = call(params, IMAGES, quantise)
+        out = out["pixel"]
+        return jnp.stack([jnp.abs(y - IMAGES).mean(), out["codebook_error"].mean(), out["commitment_error"].mean()])
 
-    encoder, quantizer = largest(lambda p: jnp.abs(call(p, IMAGES, True)[0] - IMAGES).mean())
-    assert encoder > 0 and quantizer == 0
-    encoder, quantizer = largest(lambda p: call(p, IMAGES, True)[1]["pixel"]["codebook_error"].mean())
-    assert encoder == 0 and quantizer > 0
-    encoder, quantizer = largest(lambda p: call(p, IMAGES, True)[1]["pixel"]["commitment_error"].mean())
-    assert encoder > 0 and quantizer == 0
+    jacobian = jax.jit(jax.jacrev(terms))
+
+    def reached(quantise):
+        """{part: for each term, whether any of its parameters has a gradient}."""
+        grads = jacobian(params, quantise)["pixel"]
+        return {k: [any(bool(np.any(g[i])) for g in jax.tree.leaves(grads[k])) for i in range(3)] for k in grads}
+
+    quantised = reached(True)
+    assert quantised["encoder"] == [True, False, True]
+    assert quantised["quantizer"] == [False, True, False]
+    warm_up = reached(False)
+    assert warm_up["encoder"] == [True, False, False]
+    assert warm_up["quantizer"] == [False, False, False]
     out = call(params, IMAGES, True)[1]["pixel"]
     np.testing.assert_allclose(out["error"], out["codebook_error"] + 0.25 * out["commitment_error"], rtol=1e-6)
 
@@ -96,18 +108,22 @@ def test_bfloat16_compute_keeps_the_quantiser_in_float32(tokenizer):
     assert all(out["pixel"][name].dtype == jnp.float32 for name in ("z", "quantised", "codes", "error"))
 
 
-def test_initial_values_are_torch_defaults(tokenizer):
+def test_initial_values_are_torch_defaults():
     """Uniform within 1/sqrt(fan_in) for kernels and biases; norms 1 and 0; codebook N(0, 1/dim)."""
-    _, params, _ = tokenizer
-    conv = params["pixel"]["encoder"]["conv_in"]
-    bound = (9 * 48) ** -0.5  # 3 x 3 x (4 x 4 x 3)
+
+    @jax.jit
+    def some(key):  # only what is looked at gets compiled
+        pixel = nn.unbox(dual_tokenizer(**SIZES).init(key, IMAGES))["params"]["pixel"]
+        norm = pixel["decoder"]["norm_out"]["norm_layer"]
+        return pixel["decoder"]["conv_in"], norm, pixel["quantizer"]["frozen_codebook"]
+
+    conv, norm, frozen = some(jax.random.key(0))
+    bound = (9 * 16) ** -0.5
     for leaf in (conv["kernel"], conv["bias"]):
-        assert 0.85 * bound < np.max(np.abs(leaf)) <= bound
+        assert 0.8 * bound < np.max(np.abs(leaf)) <= bound
     assert abs(np.std(conv["kernel"]) - bound / 3**0.5) < 0.02 * bound
-    norm = params["pixel"]["decoder"]["norm_out"]["norm_layer"]
     assert np.all(norm["scale"] == 1) and np.all(norm["bias"] == 0)
-    frozen = params["pixel"]["quantizer"]["frozen_codebook"]
-    assert abs(np.std(frozen) - 8**-0.5) < 0.02
+    assert abs(np.std(frozen) - 8**-0.5) < 0.05
 
 
 def sizes(**changes):
@@ -129,10 +145,10 @@ def sizes(**changes):
             r"tokenizer.branches: \('pixel', 'semantics'\) is not a choice of pixel",
         ),
         ({"branches": ()}, "tokenizer.branches"),
-        ({"pixel__encoder__widths": (48, 60)}, "pixel encoder: width 60 is not divisible by the 8 groups"),
-        ({"pixel__code_dim": 24}, "pixel encoder: last width 64 is not divisible by code_dim 24"),
-        ({"pixel__decoder__widths": (64, 104)}, "pixel decoder: last width 104 is not divisible by the 16 channels"),
-        ({"pixel__decoder__widths": (64, 96, 96)}, "2 encoder levels but 3 decoder levels"),
+        ({"pixel__encoder__widths": (8, 18)}, "pixel encoder: width 18 is not divisible by the 4 groups"),
+        ({"pixel__code_dim": 12}, "pixel encoder: last width 16 is not divisible by code_dim 12"),
+        ({"pixel__decoder__widths": (8, 20)}, "pixel decoder: last width 20 is not divisible by the 16 channels"),
+        ({"pixel__decoder__widths": (8, 16, 16)}, "2 encoder levels but 3 decoder levels"),
         ({"pixel__remat": "sometimes"}, "remat: 'sometimes' is not 'none', 'full'"),
     ],
 )

@@ -48,8 +48,9 @@ def assert_equal(a, b, tolerance=1e-6):
         assert np.max(np.abs(x - y)) <= tolerance * max(np.max(np.abs(y)), 1e-3)
 
 
-@pytest.mark.parametrize("width", [8, 16])
-@pytest.mark.parametrize("remat", ["none", "full", "dots_with_no_batch_dims_saveable"])
+@pytest.mark.parametrize(
+    "width, remat", [(8, "none"), (16, "none"), (16, "full"), (16, "dots_with_no_batch_dims_saveable")]
+)
 def test_scan_equals_loop(width, remat):
     params, want, (want_params, want_x) = loop(width)
     y, (grads, dx) = run(width, True, remat, stack_layers(params))

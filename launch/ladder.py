@@ -1,0 +1,63 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Trains the tiny stages in order and evaluates each into a report; started again it goes on where it stopped.
+
+    make ladder                               every stage, at most 15 minutes each on two cores
+    make ladder STAGES=stage1_tokenizer       one of them
+    make ladder BUDGET=long                   hours on two cores, or minutes on a GPU
+"""
+
+import argparse
+import dataclasses
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """config: without :tiny; steps: of the last phase by budget; benchmarks: names in configs/eval.py."""
+
+    config: str
+    steps: dict[str, int]
+    benchmarks: tuple[str, ...]
+
+
+STAGES = {
+    "stage1_tokenizer": Stage("configs/stage1_tokenizer.py", {"ladder": 4_000, "long": 60_000}, ("reconstruction",)),
+}
+
+
+def run(*command: str) -> None:
+    """One module of this project as its own process; leaves with its exit code if it fails."""
+    print("$ python -m " + " ".join(command), flush=True)
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("launch/ladder.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stages", default="", help="comma-separated; default all")
+    parser.add_argument("--budget", choices=("ladder", "long"), default="ladder")
+    parser.add_argument("--runs", default="runs", help="folder of the workdirs (default: runs)")
+    parser.add_argument("--report", default="report", help="folder of metrics.json and index.html (default: report)")
+    args = parser.parse_args()
+    for name in [s for s in args.stages.split(",") if s] or list(STAGES):
+        if name not in STAGES:
+            print(f"{name}: skipped, it does not exist yet (there is {', '.join(STAGES)})", flush=True)
+            continue
+        stage, workdir = STAGES[name], f"{args.runs}/{args.budget}/{name}"
+        steps = f"--config.data.phases[0].steps={stage.steps[args.budget]}"
+        run("focus_jax.train", f"--config={stage.config}:tiny", f"--workdir={workdir}", steps)
+        for benchmark in stage.benchmarks:
+            run(
+                "focus_jax.evaluate", f"--config=configs/eval.py:{benchmark}", f"--checkpoint={workdir}",
+                f"--report={args.report}", f"--budget={args.budget}",
+            )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

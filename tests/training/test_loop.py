@@ -1,0 +1,184 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The whole loop on a prepared data set: killed = uninterrupted, resumed elsewhere = the same, two processes = one."""
+
+import json
+import os
+import pathlib
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from data_pipelines import prepare
+from focus_jax.training import store
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+STEPS = 12
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A prepared data set of small photographs."""
+    path = tmp_path_factory.mktemp("data") / "photographs"
+    prepare.prepare("photographs", "", str(path), reader_options={"window": 192, "stride": 192})
+    return path
+
+
+def command(workdir, pictures, steps=STEPS, *extra):
+    pixel = "--config.model.tokenizer.pixel"
+    return [
+        sys.executable, "-m", "focus_jax.train", "--config=configs/stage1_tokenizer.py:tiny", f"--workdir={workdir}",
+        f"--config.data.sources[0].path={pictures}", f"--config.data.validation[0].path={pictures}",
+        f"--config.data.phases[0].steps={steps}", "--config.data.phases[0].streams[0].height=32",
+        "--config.data.phases[0].streams[0].width=32", f"{pixel}.encoder.widths=(8,8)", f"{pixel}.decoder.widths=(8,16)",
+        f"{pixel}.codes=32", f"{pixel}.code_block=32", "--config.loss.codebook_start=5", "--config.log_every=2",
+        "--config.checkpoint_every=2", "--config.validate_every=6", "--config.validate_batches=1", "--config.pictures_every=6",
+        *extra,
+    ]  # fmt: skip
+
+
+def environment(devices=1, **more):
+    env = {k: v for k, v in os.environ.items() if not k.startswith("XLA_FLAGS")}
+    return env | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", **more}
+
+
+def run(args, devices=1, **kwargs):
+    done = subprocess.run(args, cwd=ROOT, env=environment(devices), capture_output=True, text=True, timeout=300, **kwargs)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def final_state(workdir, step=STEPS):
+    """Fingerprints of every item of a step: parameters, optimizer, EMA, counters."""
+    meta = store.read_meta(workdir / "checkpoints" / str(step))
+    return {item: {k: row[2] for k, row in leaves.items()} for item, leaves in meta["items"].items()}
+
+
+def figures(workdir):
+    """{step: loss} of metrics.jsonl; a step that stands there twice is an error."""
+    lines = [json.loads(x) for x in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert len({x["step"] for x in lines}) == len(lines), "a step stands twice in metrics.jsonl"
+    return {x["step"]: x["loss"] for x in lines if "loss" in x}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(pictures, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("uninterrupted")
+    out = run(command(workdir, pictures))
+    return workdir, out
+
+
+def test_workdir_holds_what_the_docs_promise(uninterrupted):
+    workdir, out = uninterrupted
+    for name in ("config.json", "parameters.txt", "metrics.jsonl", "goodput.jsonl", "tensorboard"):
+        assert (workdir / name).exists(), name
+    assert list((workdir / "pictures").glob("*.png"))
+    line = next(x for x in out.splitlines() if x.startswith(f"step {STEPS}/{STEPS}"))
+    for word in ("loss", "steps/s", "examples/s", "TFLOP/s/device", "MFU", "data wait", "ETA"):
+        assert word in line
+    assert "event codebook_start" in out and "goodput" in out
+    assert all(np.isfinite(x) for x in figures(workdir).values())
+
+
+def kill_and_restart(workdir, pictures, kills, rng, spread):
+    """Starts the run, kills it with SIGKILL `kills` times at a moment drawn after its first step, lets the last finish."""
+    for _ in range(kills):
+        process = subprocess.Popen(
+            command(workdir, pictures), cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert process.stdout
+        for line in process.stdout:
+            if line.startswith("step "):
+                time.sleep(rng.random() * spread)
+                break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    run(command(workdir, pictures))
+
+
+def test_killed_three_times_is_uninterrupted(uninterrupted, pictures, tmp_path):
+    """Bit for bit: parameters, buffers (the codebook start moves one), optimizer, EMA, health, and every logged loss."""
+    kill_and_restart(tmp_path / "run", pictures, 3, random.Random(0), 0.3)
+    assert final_state(tmp_path / "run") == final_state(uninterrupted[0])
+    assert figures(tmp_path / "run") == figures(uninterrupted[0])
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_leaves(uninterrupted, pictures, tmp_path):
+    process = subprocess.Popen(
+        command(tmp_path, pictures, STEPS, "--config.checkpoint_every=1000"), cwd=ROOT, env=environment(),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    out = ""
+    for line in process.stdout:
+        out += line
+        if line.startswith("step 2/"):
+            process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=120) == 0 and "asked to stop: saved" in out
+    run(command(tmp_path, pictures))
+    assert final_state(tmp_path) == final_state(uninterrupted[0])
+
+
+@pytest.mark.slow
+def test_other_devices_go_on_alike(uninterrupted, pictures, tmp_path):
+    """Half a run on one device, the rest on 2, 4, 8: same batches, losses to 1e-4."""
+    import shutil
+
+    run(command(tmp_path / "start", pictures, STEPS, "--config.data.phases[0].streams[0].batch_size=8", "--config.checkpoint_keep=20"))
+    whole = figures(tmp_path / "start")
+    for devices in (2, 8):
+        part = tmp_path / f"on{devices}"
+        shutil.copytree(tmp_path / "start", part)
+        for step in (part / "checkpoints").iterdir():
+            if int(step.name) > 6:
+                shutil.rmtree(step)
+        run(command(part, pictures), devices)
+        for step, loss in figures(part).items():
+            assert loss == pytest.approx(whole[step], rel=1e-4), f"{devices} devices, step {step}"
+
+
+@pytest.mark.slow
+def test_two_processes_are_one(uninterrupted, pictures, tmp_path):
+    """Two real processes of two devices each, one of them alone with the coordinator: the losses of one process."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    processes = [
+        subprocess.Popen(
+            command(tmp_path, pictures, STEPS, f"--coordinator=127.0.0.1:{port}", "--processes=2", f"--process_id={i}"),
+            cwd=ROOT, env=environment(2), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for i in range(2)
+    ]  # fmt: skip
+    outs = [p.communicate(timeout=300)[0] for p in processes]
+    assert [p.returncode for p in processes] == [0, 0], outs[0][-3000:] + outs[1][-3000:]
+    one = figures(uninterrupted[0])
+    for step, loss in figures(tmp_path).items():
+        assert loss == pytest.approx(one[step], rel=1e-4)
+
+
+def test_bad_commands_end_in_one_sentence(pictures, tmp_path):
+    base = command(tmp_path / "w", pictures)
+    cases = {
+        "--config.sed=1": "sed",
+        "--config.seed=x": "config.seed",
+        "--config.mesh.data=3": "config.mesh",
+        "--config.data.phases[0].streams[0].height=30": "stride",
+        "--config.data.phases[0].streams[0].width=48": "no train records for bucket 32x48",
+    }
+    processes = {
+        a: subprocess.Popen([*base, a], cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for a in cases
+    }
+    for argument, process in processes.items():
+        _, err = process.communicate(timeout=120)
+        said = [x for x in err.splitlines() if x.startswith("error: ")]
+        assert process.returncode == 2 and len(said) == 1 and cases[argument] in said[0], (argument, err[-2000:])
+        assert "Traceback" not in err
