@@ -4,9 +4,10 @@
 
 Full recipe (FOCUS Table 6 and section 3.5; what the paper leaves open follows the released ILLUME+ tokenizer):
 
-    python -m focus_jax.train --config=configs/stage1_tokenizer.py --workdir=gs://BUCKET/stage1 \
-        --config.data.sources[0].path=gs://BUCKET/shards --config.data.validation[0].path=gs://BUCKET/shards
+    python -m focus_jax.train --config=configs/stage1_tokenizer.py --workdir=gs://BUCKET/stage1 --distributed \
+        --config.data.sources[0].path=/mnt/shards --config.data.validation[0].path=/mnt/shards
 
+    /mnt/shards is a local or mounted folder (a bucket through gcsfuse) made by data_pipelines.prepare --buckets=512.
     Needs a slice whose devices divide the batch of 256; `python -m focus_jax.compile` prints what a device needs.
     Expected result: not trained at this size yet.
 

@@ -9,12 +9,16 @@ import subprocess
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-TRAIN = ["--config=configs/stage1_tokenizer.py", "--config.data.sources[0].path=/mnt/my data", "--workdir=gs://bucket/run"]
+TRAIN = [
+    "--config=configs/stage1_tokenizer.py",
+    "--config.data.sources[0].path=/mnt/my data",
+    "--workdir=gs://bucket/run",
+]
 
 
-def run(script, *argv):
-    # An empty PATH but for coreutils: neither gcloud nor sbatch can be reached, whatever is installed.
-    return subprocess.run([ROOT / "launch" / script, *argv], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True)
+def run(script, *argv, path="/usr/bin:/bin"):
+    command = [ROOT / "launch" / script, *argv]
+    return subprocess.run(command, env={"PATH": path}, capture_output=True, text=True)
 
 
 def printed(script, *argv):
@@ -53,6 +57,22 @@ def test_slurm_starts_one_process_a_gpu():
     assert {"--nodes=2", "--gpus-per-node=8", "--ntasks-per-node=8", "--requeue", "--signal=TERM@120"} <= set(words)
     step = shlex.split(option(words, "--wrap"))
     assert step == ["srun", ".venv/bin/python", "-m", "focus_jax.train", "--distributed", *TRAIN]
+
+
+@pytest.mark.parametrize(
+    "script, program, argv",
+    [
+        ("tpu_vm.sh", "gcloud", ["train", "--name=focus", "--zone=z"]),
+        ("slurm.sh", "sbatch", ["--nodes=2", "--gpus=8"]),
+    ],
+)
+def test_yes_runs_what_was_printed(tmp_path, script, program, argv):
+    fake = tmp_path / program
+    fake.write_text('#!/usr/bin/env bash\nprintf "%q " "$@"\n')
+    fake.chmod(0o755)
+    done = run(script, *argv, "--yes", "--", *TRAIN, path=f"{tmp_path}:/usr/bin:/bin")
+    assert done.returncode == 0, done.stderr
+    assert [program, *shlex.split(done.stdout)] == printed(script, *argv, "--", *TRAIN)
 
 
 @pytest.mark.parametrize(

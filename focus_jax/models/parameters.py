@@ -71,8 +71,8 @@ class Conv(nn.Module):
         default = torch_uniform(self.kernel * self.kernel * x.shape[-1])
         kernel = self.param("kernel", named(self.kernel_init or default, CONV_AXES), shape, self.param_dtype)
         # Gathered whole (but for tensor parallelism) in the compute dtype: in bfloat16 the FSDP gather moves half the
-        # bytes. Left to itself, XLA's partitioner also gave wrong kernel gradients where rows lie on two mesh axes and the
-        # kernel on one of them and a third (jax 0.10.2, 2 x 2 x 2 CPU devices).
+        # bytes. Left to itself, XLA's partitioner also gave wrong kernel gradients where rows lie on two mesh axes and
+        # the kernel on one of them and a third (jax 0.10.2, 2 x 2 x 2 CPU devices).
         kernel = nn.with_logical_constraint(kernel.astype(self.dtype), (None, None, None, "channels"))
         pad = self.kernel // 2 if self.padding is None else self.padding
         y = jax.lax.conv_general_dilated(

@@ -174,6 +174,7 @@ def train(config: Any, workdir: epath.PathLike, *, data_restart: bool = False) -
                     figures = validate(done, stream["phase"], last or done % config.pictures_every == 0)
             with goodput.measure("checkpoint"):
                 due = last or leaving or validating or done % config.checkpoint_every == 0
+                checkpoints.check()
                 if due:
                     with speed.pause(), watchdog.pause():
                         kept = loader.state(done) | {"bad": bad, "speed": speed.state()}

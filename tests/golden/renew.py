@@ -51,13 +51,40 @@ def collectives() -> dict:
     return {f"jax {jax.__version__}": {kind: x["ops"] for kind, x in found.items()}}
 
 
+LOSS_STEPS = 20
+
+
+def losses() -> dict:
+    """{"jax VERSION PLATFORM": losses of the first 20 steps} of the tiny stage 1 with all its terms, one device."""
+    import jax
+    import numpy as np
+
+    from focus_jax.training import config as config_lib
+    from tests.training import test_step
+
+    config = config_lib.load("configs/stage1_tokenizer.py:tiny", ["--config.data.phases[0].streams[0].batch_size=4"])
+    config.loss.weights.perceptual, config.loss.weights.adversarial = 0.5, 0.5
+    config.loss.adversarial_from, config.loss.codebook_start = 15, 10
+    config.model.perceptual = {"widths": (8, 16), "depths": (1, 1)}
+    config.assign = (*config.assign, ("discriminator/.*", "discriminator"), ("perceptual/.*", "frozen"))
+    run, found = test_step.Run(config), []
+    for k in range(LOSS_STEPS):
+        rng = np.random.default_rng(k)
+        image = np.kron(rng.integers(0, 256, (4, 8, 8, 3)), np.ones((1, 4, 4, 1))).astype(np.uint8)
+        batch = test_step.make_batch(rows=4) | {"image": image}
+        if k == config.loss.codebook_start:
+            run.event("codebook_start", batch)
+        found.append(float(run.step(batch)["loss"]))
+    return {f"jax {jax.__version__} {jax.default_backend()}": found}
+
+
 def stored(name: str) -> dict:
     return json.loads((FOLDER / f"{name}.json").read_text())
 
 
 def renew(name: str) -> None:
     path = FOLDER / f"{name}.json"
-    kept = stored(name) if name == "collectives" and path.exists() else {}  # other jax versions stay
+    kept = stored(name) if name != "shardings" and path.exists() else {}  # other jax versions stay
     path.write_text(json.dumps(kept | globals()[name](), indent=1, sort_keys=True) + "\n")
     print(f"wrote {path}")
 
@@ -65,8 +92,8 @@ def renew(name: str) -> None:
 if __name__ == "__main__":
     from tests import conftest  # noqa: F401  the tests' environment: CPU, eight fake devices
 
-    names = [n for n in sys.argv[1:] if n in ("shardings", "collectives")]
+    names = [n for n in sys.argv[1:] if n in ("shardings", "collectives", "losses")]
     if not names or len(names) < len(sys.argv) - 1:
-        sys.exit("expected: python -m tests.golden.renew shardings | collectives")
+        sys.exit("expected: python -m tests.golden.renew shardings | collectives | losses")
     for name in names:
         renew(name)

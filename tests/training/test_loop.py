@@ -86,11 +86,15 @@ def test_workdir_holds_what_the_docs_promise(uninterrupted):
     assert all(np.isfinite(x) for x in figures(workdir).values())
 
 
-def kill_and_restart(workdir, pictures, kills, rng, spread):
-    """Starts the run, kills it with SIGKILL `kills` times at a moment drawn after its first step, lets the last finish."""
+def kill_and_restart(workdir, pictures, kills, rng, spread, steps=STEPS, *more):
+    """Starts the run, kills it with SIGKILL `kills` times at a moment drawn after its first logged step, lets it finish.
+
+    Returns: the last whole step on disk after each kill.
+    """
+    reached = []
     for _ in range(kills):
         process = subprocess.Popen(
-            command(workdir, pictures), cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command(workdir, pictures, steps, *more), cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         assert process.stdout
         for line in process.stdout:
@@ -100,7 +104,9 @@ def kill_and_restart(workdir, pictures, kills, rng, spread):
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-    run(command(workdir, pictures))
+        reached.append(max(store.steps(workdir), default=0))
+    run(command(workdir, pictures, steps, *more))
+    return reached
 
 
 def test_killed_three_times_is_uninterrupted(uninterrupted, pictures, tmp_path):
