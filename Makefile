@@ -9,8 +9,6 @@ BUDGET ?= ladder
 STAGES ?= stage1_tokenizer
 REPORT ?= report
 
-# A libtpu that is installed only to compile ahead of time must not look for a TPU.
-export TPU_SKIP_MDS_QUERY = 1
 export TF_CPP_MIN_LOG_LEVEL = 2
 
 .PHONY: help quickstart test test-all ladder lint scale lock clean
@@ -28,9 +26,9 @@ $(VENV)/test: $(VENV)/core requirements-test.txt
 	touch $@
 
 quickstart: $(VENV)/core ## set up, train a little on photographs, evaluate, write report/index.html (minutes, two cores)
-	JAX_PLATFORMS=cpu $(PY) -m focus_jax.train --config=configs/stage1_tokenizer.py:tiny --workdir=runs/quickstart \
+	$(PY) -m focus_jax.train --config=configs/stage1_tokenizer.py:tiny --workdir=runs/quickstart \
 	  --config.data.phases[0].steps=900 --config.validate_every=300 --config.pictures_every=300 --config.checkpoint_every=300
-	JAX_PLATFORMS=cpu $(PY) -m focus_jax.evaluate --config=configs/eval.py:reconstruction --checkpoint=runs/quickstart --report=$(REPORT)
+	$(PY) -m focus_jax.evaluate --config=configs/eval.py:reconstruction --checkpoint=runs/quickstart --report=$(REPORT)
 	@echo "open $(REPORT)/index.html"
 
 test: $(VENV)/test ## set up and run the fast tests (under 12 minutes on two cores)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Benchmarks by name: `python -m focus_jax.evaluate --config=configs/eval.py:NAME --checkpoint=DIR`.
 
-    reconstruction    the tokenizer on held-out pictures: PSNR, SSIM, perceptual distance, codebook usage
+reconstruction    the tokenizer on held-out pictures: PSNR, SSIM, perceptual distance, codebook usage
 """
 
 from ml_collections import ConfigDict

@@ -16,9 +16,10 @@ Tiny, on photographs, two CPU cores (figures and how they were measured: docs/be
     python -m focus_jax.train --config=configs/stage1_tokenizer.py:tiny --workdir=runs/stage1_tokenizer
 """
 
+from ml_collections import ConfigDict
+
 from configs import models, sharding
 from data_pipelines import buckets
-from ml_collections import ConfigDict
 
 # Relative frequency of the 11 aspect ratios (ours: square pictures dominate web photographs; no paper gives them).
 SHARES = dict(zip(buckets.ANCHORS_512, (4, 2, 2, 1, 1, 2, 2, 1, 1, 1, 1)))
@@ -49,7 +50,9 @@ def get_config(size: str = "full") -> ConfigDict:
     c.loss.weights.adversarial = 0.0 if tiny else 0.5  # also the weight of the discriminator's hinge loss
     c.loss.adversarial_from = 20_000  # step from which D and its gradient count
     c.loss.commitment = 0.25
-    c.loss.codebook_start = 100 if tiny else 1_000  # unquantised steps before the codebook takes z's statistics; 0 = off
+    c.loss.codebook_start = (
+        100 if tiny else 1_000
+    )  # unquantised steps before the codebook takes z's statistics; 0 = off
 
     # Where parts come from: a run directory, an Orbax step, a safetensors file with our paths, or "random".
     c.init = ConfigDict({"tokenizer": "random", "discriminator": "random", "perceptual": "random"})
@@ -69,8 +72,8 @@ def get_config(size: str = "full") -> ConfigDict:
     c.groups.frozen = ConfigDict({"trained": False, "dtype": "float32"})
 
     c.mesh = ConfigDict({"dcn_data": 1, "data": 1, "fsdp": -1, "tensor": 1})  # -1: all devices that are left
-    c.sharding = "fsdp"
-    c.axes = sharding.TABLES[c.sharding]
+    c.sharding = "fsdp"  # which of the tables: data, fsdp, fsdp_tensor
+    c.axes = ConfigDict(sharding.TABLES)
     c.accumulate = 1  # micro-batches per step
 
     c.data = ConfigDict()
@@ -81,7 +84,10 @@ def get_config(size: str = "full") -> ConfigDict:
     else:
         source = {"name": "pictures", "path": "data/pictures", "reader": "", "weight": 1.0}
         c.data.phases = [  # FOCUS 3.5: 136k steps at 256, 28k at 512, batch 256
-            {"steps": 136_000, "streams": buckets.picture_streams(256, 256, dict(zip(buckets.ANCHORS_256, SHARES.values())))},
+            {
+                "steps": 136_000,
+                "streams": buckets.picture_streams(256, 256, dict(zip(buckets.ANCHORS_256, SHARES.values()))),
+            },
             {"steps": 28_000, "streams": buckets.picture_streams(512, 256, SHARES)},
         ]
     c.data.sources = [source]

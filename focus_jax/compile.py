@@ -34,6 +34,7 @@ from focus_jax.training import flops, parts, sharding, state, step
 REPLICATED_LIMIT = 64 * 2**20  # no larger argument or output may stand whole on every device under the fsdp table
 # GiB of one jax device: cloud.google.com/tpu/docs pages of v4, v5e, v5p, v6e and tpu7x (half a chip is a device there).
 HBM = {"TPU v4": 32, "TPU v5 lite": 16, "TPU v5": 95, "TPU v6 lite": 32, "TPU7x": 96}
+WORKING = 6.5  # fitted to two compiles of the full stage 1 step for v5p:4x4x4: 256x256 (8.1 GiB) and 320x960 (34.1 GiB)
 MFU = 0.4  # for the estimate of the step time
 
 # What the loader gives for each shape class: {name: (shape after the rows, dtype)}.
@@ -90,7 +91,7 @@ def shape_name(stream: Mapping[str, Any]) -> str:
 
 def abstract_batch(config: Any, stream: Mapping[str, Any], mesh: Any) -> dict[str, jax.ShapeDtypeStruct]:
     """The global batch of a sub-stream, rows sharded."""
-    rows, n = sharding.batch_sharding(mesh, config.axes), stream["batch_size"]
+    rows, n = sharding.batch_sharding(mesh, sharding.table(config)), stream["batch_size"]
     fields = BATCH[stream["shape_class"]](stream)
     return {k: jax.ShapeDtypeStruct((n, *shape), dtype, sharding=rows) for k, (shape, dtype) in fields.items()}
 
@@ -141,6 +142,7 @@ def report(
     }
     if plan_only:
         found["memory"] = estimate(config, stage, plan, batch)
+        found["replicated"] = large_and_whole(plan, {"trained": plan.trained, "frozen": plan.frozen})
     else:
         found |= _compiled(config, stage, plan, batch, quick)
     found["fits"] = None if hbm is None else found["memory"] is not None and found["memory"]["total"] <= hbm
@@ -180,20 +182,26 @@ def _compiled(config: Any, stage: step.Stage, plan: state.Plan, batch: Any, quic
 
 
 def replicated(plan: state.Plan, compiled: Any, lowered: Any) -> list[dict[str, Any]]:
-    """Arguments and outputs above 64 MiB that are whole on every device of a mesh of several."""
-    if plan.mesh.size == 1:
-        return []
-    both = {
-        "argument": (lowered.args_info[0], compiled.input_shardings[0]),
-        "output": (lowered.out_info, compiled.output_shardings),
-    }
+    """Arguments and outputs of a compiled step above 64 MiB that are whole on every device."""
+    placed = lambda leaves, places: jax.tree.map(
+        # None: an argument that nothing reads
+        lambda place, x: place and jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+        places,
+        leaves,
+        is_leaf=lambda x: x is None,
+    )
+    arguments = placed(lowered.args_info[0], compiled.input_shardings[0])
+    outputs = placed(lowered.out_info, compiled.output_shardings)
+    return large_and_whole(plan, arguments) + large_and_whole(plan, outputs, "output")
+
+
+def large_and_whole(plan: state.Plan, tree: Any, what: str = "argument") -> list[dict[str, Any]]:
+    """The leaves (ShapeDtypeStructs with shardings) above 64 MiB that are whole on every device of several."""
     found = []
-    for what, (leaves, places) in both.items():
-        places = jax.tree.leaves(places, is_leaf=lambda x: x is None)  # None: an argument that nothing reads
-        for (path, x), place in zip(jax.tree.leaves_with_path(leaves), places, strict=True):
-            n = math.prod(x.shape) * np.dtype(x.dtype).itemsize
-            if place is not None and n > REPLICATED_LIMIT and place.is_fully_replicated:
-                found.append({"what": what, "name": jax.tree_util.keystr(path), "shape": list(x.shape), "bytes": n})
+    for path, x in jax.tree.leaves_with_path(tree):
+        n = math.prod(x.shape) * np.dtype(x.dtype).itemsize
+        if n > REPLICATED_LIMIT and x.sharding.is_fully_replicated and plan.mesh.size > 1:
+            found.append({"what": what, "name": jax.tree_util.keystr(path), "shape": list(x.shape), "bytes": n})
     return found
 
 
@@ -201,14 +209,15 @@ def estimate(config: Any, stage: step.Stage, plan: state.Plan, batch: Mapping[st
     """Bytes on one device without compiling: arguments exact, the rest rough.
 
     residuals: what the forward pass keeps for the backward (a real trace of jax.vjp, remat included) for one device's
-    rows; gradients: float32, sharded as the parameters; working: the largest block that is recomputed in the backward,
-    with its gradients, taken as the outputs of its matmuls and convolutions, three times.
+    rows; gradients: float32, sharded as the parameters; gathered: all parameters whole in the compute dtype (XLA gathers
+    the stacks of scanned layers before their loop); working: the largest block that is recomputed in the backward, with
+    its gradients, as WORKING times the outputs of its matmuls and convolutions.
     """
     bytes_of = lambda tree: sum(
         math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree)
     )
     plain = lambda tree: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
-    ways = sharding.batch_ways(plan.mesh.shape, config.axes) * config.accumulate
+    ways = sharding.batch_ways(plan.mesh.shape, sharding.table(config)) * config.accumulate
     rows = {k: jax.ShapeDtypeStruct((x.shape[0] // ways, *x.shape[1:]), x.dtype) for k, x in batch.items()}
 
     def forward(trained, frozen, rows, at):
@@ -218,15 +227,15 @@ def estimate(config: Any, stage: step.Stage, plan: state.Plan, batch: Mapping[st
 
     args = (plain(plan.trained.params), plain(plan.frozen), rows, jax.ShapeDtypeStruct((), np.int32))
     kept = jax.eval_shape(lambda t, f, r, s: jax.vjp(lambda t: forward(t, f, r, s), t)[1], *args)
-    # Parameters are residuals too, but are counted among the arguments.
-    known = {(x.shape, x.dtype) for x in plan.abstract.values()}
-    residuals = sum(
-        math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(kept) if (x.shape, x.dtype) not in known
-    )
-    working = 3 * flops.largest_remat(forward, *args)
+    known = {x.shape for x in plan.abstract.values()}  # parameters and their casts are counted elsewhere
+    residuals = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(kept) if x.shape not in known)
+    copies = [math.prod(x.shape) for x in plan.abstract.values() if not x.sharding.is_fully_replicated]
+    gathered = sum(copies) * np.dtype(config.compute_dtype).itemsize
+    working = int(WORKING * flops.largest_remat(forward, *args))
     arguments = bytes_of(plan.trained) + bytes_of(plan.frozen) + bytes_of(batch)
     gradients = sum(bytes_of(x) // x.dtype.itemsize * 4 for x in jax.tree.leaves(plan.trained.params))
-    found = {"arguments": arguments, "gradients": gradients, "residuals": residuals, "working": working}
+    found = {"arguments": arguments, "gradients": gradients, "gathered": gathered, "residuals": residuals}
+    found["working"] = working
     return found | {"total": sum(found.values())}
 
 
@@ -250,15 +259,15 @@ def text(found: Mapping[str, Any]) -> str:
     memory = ", ".join(f"{kind} {size(n)}" for kind, n in found["memory"].items())
     room = f" of {size(found['hbm'])}: {'fits' if found['fits'] else 'DOES NOT FIT'}" if found["hbm"] else ""
     lines.append(f"memory a device: {memory}{room}")
-    if "collectives" not in found:
-        return "\n".join([*lines, "not compiled: arguments and gradients are exact, the rest is rough"])
-    for kind, x in found["collectives"].items():
+    for kind, x in found.get("collectives", {}).items():
         lines.append(f"  {kind}: {x['count']} ({x['ops']} in the program), {size(x['bytes'])}")
-    for x in found["replicated"]:
+    for x in found.get("replicated", ()):
         lines.append(f"  whole on every device: {x['what']} {x['name']} {x['shape']}, {size(x['bytes'])}")
-    if not found["replicated"]:
+    if not found.get("replicated", ()):
         lines.append("  no argument or output above 64 MiB is whole on every device")
-    return "\n".join([*lines, f"compiled in {found['compile_seconds']:.0f} s"])
+    if "compile_seconds" in found:
+        return "\n".join([*lines, f"compiled in {found['compile_seconds']:.0f} s"])
+    return "\n".join([*lines, "not compiled: arguments and gradients are exact, the rest is rough"])
 
 
 def scale_table(reports: Sequence[Mapping[str, Any]]) -> str:
@@ -297,7 +306,9 @@ def environment(topology: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     overrides, rest = config_lib.config_overrides(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(prog="python -m focus_jax.compile", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m focus_jax.compile", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--config", required=True, help="FILE or FILE:ARGUMENT; set fields with --config.FIELD=VALUE")
     parser.add_argument("--topology", required=True, help="v5p:4x4x4, v5e:8x8, v6e:4x4, ..., or cpu:N")
     parser.add_argument("--slices", type=int, default=1, help="so many of them; config.mesh.dcn_data spans them")

@@ -39,6 +39,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from focus_jax.errors import UserError, one_sentence
+from focus_jax.platforms import without_absent_tpu
 from focus_jax.training import config as config_lib
 from focus_jax.training import store
 from focus_jax.weights import files, formats
@@ -138,6 +139,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(rest)
     args.overrides = overrides
     with one_sentence():
+        without_absent_tpu()
         if overrides and not getattr(args, "config", None):
             raise UserError(f"{overrides[0]}: fields can be set with import --config only.")
         (_import if args.command == "import" else _export)(args)

@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 
 from focus_jax import stages
 from focus_jax.errors import UserError, one_sentence
+from focus_jax.platforms import without_absent_tpu
 from focus_jax.training import config as config_lib
 from focus_jax.training import parts, sharding, state, store
 
@@ -165,7 +166,9 @@ def from_checkpoint(directory: str) -> tuple[Any, dict[str, Any]]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     overrides, rest = config_lib.config_overrides(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(prog="python -m focus_jax.describe", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m focus_jax.describe", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--config", help="FILE or FILE:ARGUMENT; set fields with --config.FIELD=VALUE")
     source.add_argument("--checkpoint", help="a run directory or one of its steps")
@@ -173,6 +176,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true", help="the same as JSON")
     args = parser.parse_args(rest)
     with one_sentence():
+        without_absent_tpu()
         if args.devices < 1:
             raise UserError(f"--devices={args.devices}: expected at least 1.")
         facts: dict[str, Any] = {}

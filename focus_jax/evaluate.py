@@ -94,18 +94,29 @@ def _print(stage: str, benchmark: str, figures: Any, entry: Any) -> None:
 def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(
-        "python -m focus_jax.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        "python -m focus_jax.evaluate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--config", required=True, metavar="configs/eval.py:NAME")
-    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="run directory, step directory or safetensors file")
-    parser.add_argument("--report", default="report", metavar="DIR", help="folder to add the figures to (default: report)")
+    parser.add_argument(
+        "--checkpoint", required=True, metavar="DIR", help="run directory, step directory or safetensors file"
+    )
+    parser.add_argument(
+        "--report", default="report", metavar="DIR", help="folder to add the figures to (default: report)"
+    )
     parser.add_argument("--budget", choices=BUDGETS, default="ladder", help="which budget the run had")
-    parser.add_argument("--weights", choices=("ema", "raw"), default="ema", help="averaged parameters where there are some, or raw")
+    parser.add_argument(
+        "--weights", choices=("ema", "raw"), default="ema", help="averaged parameters where there are some, or raw"
+    )
+    from focus_jax.platforms import without_absent_tpu
     from focus_jax.training import config as config_lib
 
     overrides, rest = config_lib.config_overrides(argv)
     args = parser.parse_args(rest)
     with one_sentence():
+        without_absent_tpu()
         evaluate(config_lib.load(args.config, overrides), args.checkpoint, args.report, args.budget, args.weights)
 
 

@@ -41,7 +41,9 @@ def load(source: Any, weights: str = "ema", mesh: Mesh | None = None) -> "Model"
             raise UserError(f"{found.label}: its config describes {path}, which the checkpoint does not hold.")
         place = None
         if mesh is not None:
-            place = NamedSharding(mesh, sharding.partition_spec(x.shape, names[path], found.config.axes, mesh))
+            place = NamedSharding(
+                mesh, sharding.partition_spec(x.shape, names[path], sharding.table(found.config), mesh)
+            )
         targets[path] = jax.ShapeDtypeStruct(x.shape, jnp.dtype(found.entries[path].dtype), sharding=place)
     params = store.read(found.entries, targets)
     return Model(found.config, stage, parts.unflatten(params), found.fingerprints(params), found.label, mesh)
@@ -118,9 +120,9 @@ class Model:
         function = self._functions[name]
         if self.mesh is None:
             return np.asarray(function({"params": self.params["tokenizer"]}, jnp.asarray(batch)))
-        rows = sharding.batch_sharding(self.mesh, self.config.axes)
+        rows = sharding.batch_sharding(self.mesh, sharding.table(self.config))
         whole = NamedSharding(self.mesh, PartitionSpec())
-        fits = len(batch) % sharding.batch_ways(self.mesh.shape, self.config.axes) == 0
+        fits = len(batch) % sharding.batch_ways(self.mesh.shape, sharding.table(self.config)) == 0
         with jax.set_mesh(self.mesh):
             out = function({"params": self.params["tokenizer"]}, jax.device_put(batch, rows if fits else whole))
             return np.asarray(jax.device_put(out, whole))

@@ -22,20 +22,35 @@ def main(argv: list[str] | None = None) -> None:
     """Parses the command line and calls training.loop.train."""
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(
-        "python -m focus_jax.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        "python -m focus_jax.train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
-    parser.add_argument("--config", required=True, metavar="FILE[:ARG]", help="a config file, e.g. configs/stage1_tokenizer.py:tiny")
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="where checkpoints, metrics and pictures go; may be gs://")
-    parser.add_argument("--data_restart", action="store_true", help="go on with other data than the checkpoint's, from their beginning")
-    parser.add_argument("--distributed", action="store_true", help="one of several processes (TPU pod, GKE, SLURM: found by itself)")
-    parser.add_argument("--coordinator", metavar="HOST:PORT", help="with --processes and --process_id where nothing finds them")
+    parser.add_argument(
+        "--config", required=True, metavar="FILE[:ARG]", help="a config file, e.g. configs/stage1_tokenizer.py:tiny"
+    )
+    parser.add_argument(
+        "--workdir", required=True, metavar="DIR", help="where checkpoints, metrics and pictures go; may be gs://"
+    )
+    parser.add_argument(
+        "--data_restart", action="store_true", help="go on with other data than the checkpoint's, from their beginning"
+    )
+    parser.add_argument(
+        "--distributed", action="store_true", help="one of several processes (TPU pod, GKE, SLURM: found by itself)"
+    )
+    parser.add_argument(
+        "--coordinator", metavar="HOST:PORT", help="with --processes and --process_id where nothing finds them"
+    )
     parser.add_argument("--processes", type=int, metavar="N")
     parser.add_argument("--process_id", type=int, metavar="I")
+    from focus_jax.platforms import without_absent_tpu
     from focus_jax.training import config as config_lib
 
     overrides, rest = config_lib.config_overrides(argv)
     args = parser.parse_args(rest)
     with one_sentence():
+        without_absent_tpu()
         config = config_lib.load(args.config, overrides)
         import jax
 

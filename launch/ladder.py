@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains the tiny stages in order and evaluates each into a report; started again it goes on where it stopped.
 
-    make ladder                               every stage, at most 15 minutes each on two cores
-    make ladder STAGES=stage1_tokenizer       one of them
-    make ladder BUDGET=long                   hours on two cores, or minutes on a GPU
+make ladder                               every stage, at most 15 minutes each on two cores
+make ladder STAGES=stage1_tokenizer       one of them
+make ladder BUDGET=long                   hours on two cores, or minutes on a GPU
 """
 
 import argparse
@@ -39,7 +39,9 @@ def run(*command: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("launch/ladder.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "launch/ladder.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--stages", default="", help="comma-separated; default all")
     parser.add_argument("--budget", choices=("ladder", "long"), default="ladder")
     parser.add_argument("--runs", default="runs", help="folder of the workdirs (default: runs)")

@@ -39,6 +39,11 @@ def pytest_runtest_makereport(item, call):
     """In CI a parity test that skips is a failure: a proof that did not run proves nothing."""
     outcome = yield
     report = outcome.get_result()
-    if report.skipped and os.environ.get("CI") and item.get_closest_marker("parity") and not hasattr(report, "wasxfail"):
+    if (
+        report.skipped
+        and os.environ.get("CI")
+        and item.get_closest_marker("parity")
+        and not hasattr(report, "wasxfail")
+    ):
         report.outcome = "failed"
         report.longrepr = f"parity test skipped in CI: {report.longrepr}"

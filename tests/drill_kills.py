@@ -27,7 +27,9 @@ def main() -> None:
         more = ("--config.checkpoint_every=1",)
         steps = 3 * args.kills
         test_loop.run(test_loop.command(root / "alone", root / "data", steps, *more))
-        reached = test_loop.kill_and_restart(root / "killed", root / "data", args.kills, random.Random(args.seed), 0.5, steps, *more)
+        reached = test_loop.kill_and_restart(
+            root / "killed", root / "data", args.kills, random.Random(args.seed), 0.5, steps, *more
+        )
         same = test_loop.final_state(root / "killed", steps) == test_loop.final_state(root / "alone", steps)
         losses = test_loop.figures(root / "killed") == test_loop.figures(root / "alone")
         print(f"{args.kills} kills at steps {reached}: state bit for bit equal: {same}, logged losses equal: {losses}")

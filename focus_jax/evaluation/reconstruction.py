@@ -8,10 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from data_pipelines import prepare, transforms
-from data_pipelines.shards import Shards
 from skimage.metrics import structural_similarity
 
+from data_pipelines import prepare, transforms
+from data_pipelines.shards import Shards
 from focus_jax.errors import UserError
 from focus_jax.models.perceptual import LPIPS
 from focus_jax.stages.tokenizer import to_float
@@ -34,7 +34,9 @@ def pictures(config: Any) -> np.ndarray:
             "set config.data.split, config.height and config.width to what was prepared."
         )
     bucket = config.height, config.width
-    return np.stack([transforms.picture(e.images[0].data, bucket, name=e.id) for e in (shards[i] for i in range(count))])
+    return np.stack(
+        [transforms.picture(e.images[0].data, bucket, name=e.id) for e in (shards[i] for i in range(count))]
+    )
 
 
 def mean(values: np.ndarray) -> Figure:

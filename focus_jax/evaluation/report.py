@@ -22,7 +22,18 @@ CURVES = (  # title, [(figure in metrics.jsonl, label)], lowest and highest valu
     ("Codebook usage", [("pixel_codebook_usage", "training"), ("validation/pixel_codebook_usage", "held out")]),
     ("Gradient norm", [("gradient_norm/pixel", "pixel"), ("gradient_norm/discriminator", "discriminator")]),
 )
-BESIDE = ("n", "standard_error", "fingerprint", "commit", "checkpoint", "budget", "seed", "steps", "seconds", "eval_seconds")
+BESIDE = (
+    "n",
+    "standard_error",
+    "fingerprint",
+    "commit",
+    "checkpoint",
+    "budget",
+    "seed",
+    "steps",
+    "seconds",
+    "eval_seconds",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +58,14 @@ def run_facts(checkpoint: epath.PathLike) -> RunFacts:
     return RunFacts(0.0, 0, [], {})
 
 
-def add(folder: epath.Path, stage: str, entry: Mapping[str, Any], protocol: Mapping[str, Any], shown: Mapping[str, np.ndarray], run: RunFacts) -> None:
+def add(
+    folder: epath.Path,
+    stage: str,
+    entry: Mapping[str, Any],
+    protocol: Mapping[str, Any],
+    shown: Mapping[str, np.ndarray],
+    run: RunFacts,
+) -> None:
     """Adds a stage's figures to FOLDER and renews index.html.
 
     shown: {caption: uint8 [N, H, W, 3]}, laid out as columns side by side.
@@ -61,10 +79,14 @@ def add(folder: epath.Path, stage: str, entry: Mapping[str, Any], protocol: Mapp
     parts = {
         "curves": [x for x in (_curve(title, rows, run.lines) for title, rows in CURVES) if x],
         "pictures": _pairs(shown),
-        "spent": {k: 100 * s / max(sum(run.spent.values()), 1e-9) for k, s in sorted(run.spent.items(), key=lambda x: -x[1])},
+        "spent": {
+            k: 100 * s / max(sum(run.spent.values()), 1e-9) for k, s in sorted(run.spent.items(), key=lambda x: -x[1])
+        },
     }
     (folder / f"{stage}.part.json").write_text(json.dumps(parts))
-    pages = {s: json.loads((folder / f"{s}.part.json").read_text()) for s in metrics if (folder / f"{s}.part.json").exists()}
+    pages = {
+        s: json.loads((folder / f"{s}.part.json").read_text()) for s in metrics if (folder / f"{s}.part.json").exists()
+    }
     (folder / "index.html").write_text(_PAGE.render(metrics=metrics, pages=pages, beside=BESIDE))
 
 
@@ -81,7 +103,15 @@ def _curve(title: str, rows: list[tuple[str, str]], lines: list[dict[str, Any]])
         return None
     figure, axes = plt.subplots(figsize=(4.6, 2.7), layout="constrained")
     for (label, points), colour, style in zip(series, ("#3b6ea5", "#c8553d"), ("-", "--")):
-        axes.plot(*zip(*points), style, color=colour, label=label, linewidth=1.6, marker="o" if len(points) < 15 else None, markersize=3)
+        axes.plot(
+            *zip(*points),
+            style,
+            color=colour,
+            label=label,
+            linewidth=1.6,
+            marker="o" if len(points) < 15 else None,
+            markersize=3,
+        )
     axes.set(title=title, xlabel="step")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
@@ -95,7 +125,10 @@ def _curve(title: str, rows: list[tuple[str, str]], lines: list[dict[str, Any]])
 
 def _pairs(shown: Mapping[str, np.ndarray]) -> list[dict[str, str]]:
     """[{caption: PNG data URL}, ...], one dict a picture."""
-    return [{caption: _url(x[i]) for caption, x in shown.items()} for i in range(min((len(x) for x in shown.values()), default=0))]
+    return [
+        {caption: _url(x[i]) for caption, x in shown.items()}
+        for i in range(min((len(x) for x in shown.values()), default=0))
+    ]
 
 
 def _url(picture: np.ndarray) -> str:

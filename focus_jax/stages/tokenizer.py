@@ -34,7 +34,9 @@ def validate_stream(config: Any, stream: Mapping[str, Any], where: str) -> None:
 def validate(config: Any) -> None:
     """Checks the loss section. Raises: UserError."""
     if config.loss.reconstruction not in RECONSTRUCTION:
-        raise UserError(f"config.loss.reconstruction: expected {' or '.join(RECONSTRUCTION)}, found {config.loss.reconstruction!r}.")
+        raise UserError(
+            f"config.loss.reconstruction: expected {' or '.join(RECONSTRUCTION)}, found {config.loss.reconstruction!r}."
+        )
     for term, weight in config.loss.weights.items():
         if not weight >= 0:
             raise UserError(f"config.loss.weights.{term}: expected 0 or more, found {weight!r}.")
@@ -94,19 +96,25 @@ class Stage:
         if self.perceptual:
             out["perceptual"] = w.perceptual
         if self.gan:
-            out["adversarial"] = out["discriminator"] = jnp.where(step >= self.loss.adversarial_from, w.adversarial, 0.0)
+            out["adversarial"] = out["discriminator"] = jnp.where(
+                step >= self.loss.adversarial_from, w.adversarial, 0.0
+            )
         return out
 
     def normalisers(self, batch: Batch) -> dict[str, jax.Array]:
         rows = batch["weight"].astype(jnp.float32).sum()
         return dict.fromkeys(self.weights(jnp.zeros((), jnp.int32)), rows)
 
-    def numerators(self, params, batch: Batch, norm, rng: jax.Array, step: jax.Array) -> tuple[dict[str, jax.Array], Metrics]:
+    def numerators(
+        self, params, batch: Batch, norm, rng: jax.Array, step: jax.Array
+    ) -> tuple[dict[str, jax.Array], Metrics]:
         del norm, rng  # nothing here is drawn
         images, w = to_float(batch["image"]), batch["weight"].astype(jnp.float32)
         total = lambda per_row: jnp.sum(w * per_row)
         mean = lambda x: jnp.mean(x.astype(jnp.float32).reshape(x.shape[0], -1), axis=1)  # [B, ...] -> [B]
-        fake, out = self.tokenizer.apply({"params": params["tokenizer"]}, images, quantise=step >= self.loss.codebook_start)
+        fake, out = self.tokenizer.apply(
+            {"params": params["tokenizer"]}, images, quantise=step >= self.loss.codebook_start
+        )
         sums = {
             "reconstruction": total(mean(RECONSTRUCTION[self.loss.reconstruction](fake - images))),
             "quantiser": total(mean(out["pixel"]["error"])),
@@ -122,14 +130,21 @@ class Stage:
             fake_logits = judge(params["discriminator"], jax.lax.stop_gradient(fake))
             hinge = mean(jax.nn.relu(1.0 - real_logits)) + mean(jax.nn.relu(1.0 + fake_logits))
             sums["discriminator"] = 0.5 * total(hinge)
-            aux |= {"discriminator_real": (total(mean(real_logits)), w.sum()), "discriminator_fake": (total(mean(fake_logits)), w.sum())}
+            aux |= {
+                "discriminator_real": (total(mean(real_logits)), w.sum()),
+                "discriminator_fake": (total(mean(fake_logits)), w.sum()),
+            }
         return sums, aux
 
     def _codes(self, out: Mapping[str, Any], w: jax.Array) -> Metrics:
         """How often each code was hit by rows that count."""
         indices = out["pixel"]["indices"]
         hits = jnp.broadcast_to(w.reshape(-1, 1, 1), indices.shape)
-        return {"hist/pixel_codebook": jnp.zeros(self.config.model.tokenizer.pixel.codes).at[indices.reshape(-1)].add(hits.reshape(-1))}
+        return {
+            "hist/pixel_codebook": jnp.zeros(self.config.model.tokenizer.pixel.codes)
+            .at[indices.reshape(-1)]
+            .add(hits.reshape(-1))
+        }
 
     def measures(self, params, batch: Batch) -> Metrics:
         w = batch["weight"].astype(jnp.float32)
@@ -163,4 +178,9 @@ class Stage:
         kernel = jnp.sqrt(d) * jnp.linalg.cholesky(cov + floor * jnp.eye(d)).T
         shift = jnp.linalg.solve(kernel.T, mean)  # shift @ kernel = mean
         codebook = params[f"{QUANTIZER}/frozen_codebook"] + shift
-        return put(plan, trained, frozen, {f"{QUANTIZER}/code_transform/kernel": kernel, f"{QUANTIZER}/frozen_codebook": codebook})
+        return put(
+            plan,
+            trained,
+            frozen,
+            {f"{QUANTIZER}/code_transform/kernel": kernel, f"{QUANTIZER}/frozen_codebook": codebook},
+        )

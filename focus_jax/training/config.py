@@ -14,14 +14,15 @@ from absl import flags
 from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags
 
+from data_pipelines import settings
 from focus_jax.errors import UserError
-from focus_jax.training import sharding
+from focus_jax.training import optimizer, sharding
 
 # Fields every training config has, and their types. What a stage adds (model, loss) its own module checks.
 SCHEMA: dict[str, type | tuple[type, ...]] = {
     "stage": str, "name": str, "seed": int, "compute_dtype": str, "model": ConfigDict, "loss": ConfigDict, "init": ConfigDict,
     "init_weights": str, "alias": ConfigDict, "assign": (tuple, list), "groups": ConfigDict, "mesh": ConfigDict, "sharding": str,
-    "axes": (tuple, list), "accumulate": int, "validate_every": int, "validate_batches": int, "validate_weights": str,
+    "axes": ConfigDict, "accumulate": int, "validate_every": int, "validate_batches": int, "validate_weights": str,
     "checkpoint_every": int, "checkpoint_keep": int, "best": str, "log_every": int, "pictures_every": int,
     "health.spike": float, "health.warmup": int, "health.max_skipped": int, "health.watchdog": float, "profile_steps": (tuple, list),
     "hlo_dump": bool, "compile_cache": str, "data.sources": (tuple, list), "data.validation": (tuple, list),
@@ -32,7 +33,15 @@ GROUP: dict[str, type | tuple[type, ...]] = {
     "optimizer": str, "lr": float, "schedule": str, "warmup": int, "b1": float, "b2": float, "weight_decay": float,
     "clip": float, "ema": float, "layers_from": int,
 }  # fmt: skip
-POSITIVE = ("accumulate", "validate_every", "validate_batches", "checkpoint_every", "checkpoint_keep", "log_every", "pictures_every")
+POSITIVE = (
+    "accumulate",
+    "validate_every",
+    "validate_batches",
+    "checkpoint_every",
+    "checkpoint_keep",
+    "log_every",
+    "pictures_every",
+)
 
 
 def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
@@ -47,13 +56,17 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     file, _, arg = spec.partition(":")
     path = pathlib.Path(file)
     if not path.exists():
-        raise UserError(f"--config={spec}: no file {file}; configs of this project are in configs/ (run from its root).")
+        raise UserError(
+            f"--config={spec}: no file {file}; configs of this project are in configs/ (run from its root)."
+        )
     root = str(path.resolve().parent.parent)  # configs import their neighbours as configs.NAME
     if root not in sys.path:
         sys.path.insert(0, root)
-    loader = importlib.util.spec_from_file_location(f"focus_jax_config_{path.stem}", path)
-    module = importlib.util.module_from_spec(loader)
-    loader.loader.exec_module(module)
+    found = importlib.util.spec_from_file_location(f"focus_jax_config_{path.stem}", path)
+    if found is None or found.loader is None:
+        raise UserError(f"--config={spec}: {file} is no Python file.")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
     try:
         config = module.get_config(arg) if arg else module.get_config()
     except ValueError as e:
@@ -136,6 +149,7 @@ def validate(config: ConfigDict, devices: int) -> None:
         if group.trained:
             for field, types in GROUP.items():
                 _typed(group, field, types, f"config.groups.{name}")
+            optimizer.transformation(group, total_steps(config))  # names an unknown optimizer or schedule
             if not 0 <= group.ema < 1:
                 raise UserError(f"config.groups.{name}.ema: expected a decay in [0, 1), found {group.ema}.")
         for field in ("dtype",):
@@ -148,13 +162,17 @@ def validate(config: ConfigDict, devices: int) -> None:
             raise UserError(f"config.{field}: expected ema or raw, found {config[field]!r}.")
 
     sizes = dict(zip(sharding.AXES, sharding.mesh_shape(config.mesh, devices)))
-    for row in config.axes:
+    table, where = sharding.table(config), f"config.axes.{config.sharding}"
+    for row in table:
         for axis in (row[1],) if isinstance(row[1], str) else row[1]:
             if axis not in sharding.AXES:
-                raise UserError(f"config.axes: {row[0]!r} goes to {axis!r}, which is none of the mesh axes {sharding.AXES}.")
-    if "batch" not in {row[0] for row in config.axes}:
-        raise UserError("config.axes: no row for 'batch', so the rows of a batch have no place on the mesh.")
-    ways = sharding.batch_ways(sizes, config.axes)
+                raise UserError(
+                    f"{where}: {row[0]!r} goes to {axis!r}, which is none of the mesh axes {sharding.AXES}."
+                )
+    if "batch" not in {row[0] for row in table}:
+        raise UserError(f"{where}: no row for 'batch', so the rows of a batch have no place on the mesh.")
+    ways = sharding.batch_ways(sizes, table)
+    settings.check(config.data)
     stage = stages.module(config)
     for stream in streams(config):
         where, batch = f"config.{stream['where']}", int(stream["batch_size"])
@@ -166,5 +184,3 @@ def validate(config: ConfigDict, devices: int) -> None:
             )
         stage.validate_stream(config, stream, where)
     stage.validate(config)
-
-

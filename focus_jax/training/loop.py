@@ -13,11 +13,11 @@ import threading
 from typing import Any
 
 import jax
-from data_pipelines.loader import Loader
-from data_pipelines.prepare import ensure_prepared
 from etils import epath
 from jax.experimental import multihost_utils
 
+from data_pipelines.loader import Loader
+from data_pipelines.prepare import ensure_prepared
 from focus_jax import stages
 from focus_jax.training import config as config_lib
 from focus_jax.training import sharding, state, step
@@ -56,7 +56,7 @@ def train(config: Any, workdir: epath.PathLike, *, data_restart: bool = False) -
 
     # ------------------------------------------------------------------------------------------------ 2. mesh and data
     mesh = sharding.make_mesh(config.mesh)
-    rows = sharding.batch_sharding(mesh, config.axes)
+    rows = sharding.batch_sharding(mesh, sharding.table(config))
     if first_process:
         for source in (*config.data.sources, *config.data.validation):
             ensure_prepared(source)

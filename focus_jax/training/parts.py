@@ -66,7 +66,9 @@ def assign(paths: Iterable[str], table: Sequence[tuple[str, str]], groups: Itera
     found: dict[str, str] = {}
     for i, (pattern, group) in enumerate(table):
         if group not in groups:
-            raise UserError(f"config.assign[{i}]: group {group!r} is not described in config.groups ({sorted(groups)}).")
+            raise UserError(
+                f"config.assign[{i}]: group {group!r} is not described in config.groups ({sorted(groups)})."
+            )
         try:
             matches = [p for p in paths if re.fullmatch(pattern, p)]
         except re.error as e:

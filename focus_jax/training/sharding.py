@@ -46,8 +46,17 @@ def make_mesh(sizes: Mapping[str, int], devices: Sequence[Any] | None = None) ->
     return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
+def table(config: Any) -> tuple[tuple[str, Any], ...]:
+    """The rows of config.axes that config.sharding names. Raises: UserError for an unknown name."""
+    if config.sharding not in config.axes:
+        raise UserError(
+            f"config.sharding: {config.sharding!r} is none of the tables in config.axes ({', '.join(config.axes)})."
+        )
+    return axis_table(config.axes[config.sharding])
+
+
 def axis_table(axes: Sequence[Sequence[Any]]) -> tuple[tuple[str, Any], ...]:
-    """The config's table as flax wants it: ((logical name, mesh axis or tuple of mesh axes), ...)."""
+    """A table as flax wants it: ((logical name, mesh axis or tuple of mesh axes), ...)."""
     return tuple((name, tuple(to) if isinstance(to, (tuple, list)) else to) for name, to in axes)
 
 
@@ -57,21 +66,17 @@ def partition_spec(shape: Sequence[int], names: Sequence[str | None], axes, mesh
     Args:
       shape: of the array.
       names: a logical name (or None) for each dimension; () means all None.
-      axes: the table; for a name the first row whose mesh axes are still free counts.
+      axes: the table; rows count in their order.
     """
-    spec, used = [], set()
-    for size, name in zip(shape, tuple(names) + (None,) * (len(shape) - len(names))):
-        chosen = None
-        for row, to in axis_table(axes):
-            to_axes = (to,) if isinstance(to, str) else to
-            if row != name or used & set(to_axes):
-                continue
-            ways = math.prod(mesh.shape[a] for a in to_axes)
-            if ways > 1 and size % ways == 0:
-                chosen = to
+    spec: list[Any] = [None] * len(shape)
+    used: set[str] = set()
+    for row, to in axis_table(axes):
+        to_axes = (to,) if isinstance(to, str) else to
+        ways = math.prod(mesh.shape[a] for a in to_axes)
+        for i, name in enumerate(names):
+            if name == row and spec[i] is None and not used & set(to_axes) and ways > 1 and shape[i] % ways == 0:
+                spec[i] = to
                 used |= set(to_axes)
-                break
-        spec.append(chosen)
     while spec and spec[-1] is None:
         spec.pop()
     return PartitionSpec(*spec)

@@ -76,7 +76,9 @@ class Plan:
         return int(self.groups[self.group_of[path]].layers_from) if stacked else 0
 
 
-def plan(config: Any, init: Callable[[jax.Array], Mapping[str, Any]], events: tuple[str, ...], steps: int, mesh: Mesh) -> Plan:
+def plan(
+    config: Any, init: Callable[[jax.Array], Mapping[str, Any]], events: tuple[str, ...], steps: int, mesh: Mesh
+) -> Plan:
     """Lays out the state from shapes alone.
 
     Args:
@@ -90,7 +92,9 @@ def plan(config: Any, init: Callable[[jax.Array], Mapping[str, Any]], events: tu
     names = sharding.logical_names(boxed)
     shapes = sharding.unbox(boxed)
     group_of = parts.assign(shapes, config.assign, config.groups)
-    groups = {g: config.groups[g] for g in dict.fromkeys(group_of.values()) if g != "buffer" and config.groups[g].trained}
+    groups = {
+        g: config.groups[g] for g in dict.fromkeys(group_of.values()) if g != "buffer" and config.groups[g].trained
+    }
     whole = NamedSharding(mesh, PartitionSpec())
 
     abstract = {}
@@ -98,7 +102,7 @@ def plan(config: Any, init: Callable[[jax.Array], Mapping[str, Any]], events: tu
         group = group_of[path]
         dtype = jnp.dtype("float32" if group == "buffer" else config.groups[group].dtype)
         dtype = dtype if jnp.issubdtype(x.dtype, jnp.floating) else x.dtype
-        spec = sharding.partition_spec(x.shape, names[path], config.axes, mesh)
+        spec = sharding.partition_spec(x.shape, names[path], sharding.table(config), mesh)
         abstract[path] = jax.ShapeDtypeStruct(x.shape, dtype, sharding=NamedSharding(mesh, spec))
 
     params = {g: {p: x for p, x in abstract.items() if group_of[p] == g} for g in groups}
@@ -110,7 +114,9 @@ def plan(config: Any, init: Callable[[jax.Array], Mapping[str, Any]], events: tu
         params=params,
         opt=opt,
         ema={g: params[g] for g, c in groups.items() if c.ema},
-        health={g: Health(scalar(jnp.int32), scalar(jnp.int32), scalar(jnp.int32), scalar(jnp.float32)) for g in groups},
+        health={
+            g: Health(scalar(jnp.int32), scalar(jnp.int32), scalar(jnp.int32), scalar(jnp.float32)) for g in groups
+        },
         events={e: scalar(jnp.int32) for e in events},
     )
     frozen = {p: x for p, x in abstract.items() if group_of[p] not in groups}
@@ -130,7 +136,9 @@ def shardings(tree: Any) -> Any:
     return jax.tree.map(lambda x: x.sharding, tree)
 
 
-def init_params(plan: Plan, init: Callable[[jax.Array], Mapping[str, Any]], seed: int, only: set[str] | None = None) -> Flat:
+def init_params(
+    plan: Plan, init: Callable[[jax.Array], Mapping[str, Any]], seed: int, only: set[str] | None = None
+) -> Flat:
     """Draws parameters, each shard on its own device. `only`: the paths to make (default all); the rest is never computed."""
     wanted = {p: x for p, x in plan.abstract.items() if only is None or p in only}
 

@@ -33,7 +33,9 @@ class Stage(Protocol):
     def normalisers(self, batch: Batch) -> dict[str, jax.Array]:
         """What each term's sum is divided by; from the batch alone, so that it can cover all micro-batches."""
 
-    def numerators(self, params, batch: Batch, norm, rng: jax.Array, step: jax.Array) -> tuple[dict[str, jax.Array], Metrics]:
+    def numerators(
+        self, params, batch: Batch, norm, rng: jax.Array, step: jax.Array
+    ) -> tuple[dict[str, jax.Array], Metrics]:
         """Each term's sum over the rows, and aux: {name: (sum, count)}, `hist/` arrays that add, `show/` arrays."""
 
     def measures(self, params, batch: Batch) -> Metrics:
@@ -79,7 +81,9 @@ def loss_and_gradients(stage: Stage, trained: dict[str, Flat], frozen: Flat, bat
         (loss, (sums, aux)), grads = grad_fn(trained, batch)
         return (loss, {t: (sums[t], norm[t]) for t in weights}, aux), grads
 
-    micro = jax.tree.map(lambda x: x.reshape(x.shape[0] // accumulate, accumulate, *x.shape[1:]).swapaxes(0, 1), dict(batch))
+    micro = jax.tree.map(
+        lambda x: x.reshape(x.shape[0] // accumulate, accumulate, *x.shape[1:]).swapaxes(0, 1), dict(batch)
+    )
 
     def body(carry, rows):
         (loss, (sums, aux)), grads = grad_fn(trained, rows)
@@ -109,7 +113,11 @@ def guarded_update(plan: Plan, group: str, params: Flat, grads: Flat, opt, ema: 
     warm = health.seen >= guard.warmup
     ok = jnp.isfinite(norm) & ~(warm & (norm > guard.spike * health.norm))
 
-    clipped = jax.tree.map(lambda g: g * jnp.minimum(1.0, config.clip / jnp.maximum(norm, 1e-12)), grads) if config.clip else grads
+    clipped = (
+        jax.tree.map(lambda g: g * jnp.minimum(1.0, config.clip / jnp.maximum(norm, 1e-12)), grads)
+        if config.clip
+        else grads
+    )
     updates, new_opt = plan.tx[group].update(clipped, opt, params)
     for path in updates:
         if first := plan.first_layer(path):  # decay and momentum must not move what does not train
@@ -137,10 +145,14 @@ def guarded_update(plan: Plan, group: str, params: Flat, grads: Flat, opt, ema: 
     return params, choose(new_opt, opt), ema, health, updates, norm
 
 
-def train_step(config, stage: Stage, plan: Plan, trained: Trained, frozen: Flat, batch: Batch) -> tuple[Trained, Metrics]:
+def train_step(
+    config, stage: Stage, plan: Plan, trained: Trained, frozen: Flat, batch: Batch
+) -> tuple[Trained, Metrics]:
     """One step. Metrics: `loss`, `loss/TERM` as (sum, normaliser), norms by part, counts by group, aux of the stage."""
     rng = jax.random.fold_in(jax.random.key(config.seed), 1)
-    (loss, terms, aux), grads = loss_and_gradients(stage, trained.params, frozen, batch, rng, trained.step, config.accumulate)
+    (loss, terms, aux), grads = loss_and_gradients(
+        stage, trained.params, frozen, batch, rng, trained.step, config.accumulate
+    )
     metrics: Metrics = {"loss": loss, **{f"loss/{t}": x for t, x in terms.items()}, **aux}
     if "bad" in batch:
         metrics["bad_records"] = batch["bad"].sum()
@@ -168,7 +180,7 @@ class Compiled:
 
     def __init__(self, config, stage: Stage, plan: Plan):
         self.config, self.stage, self.plan = config, stage, plan
-        rows = sharding.batch_sharding(plan.mesh, config.axes)
+        rows = sharding.batch_sharding(plan.mesh, sharding.table(config))
         trained, frozen = shardings(plan.trained), shardings(plan.frozen)
         whole = NamedSharding(plan.mesh, PartitionSpec())  # every process reads metrics from its own devices
         self.train = jax.jit(
@@ -178,11 +190,15 @@ class Compiled:
             donate_argnums=0,
         )
         self.measure = jax.jit(
-            lambda p, b: stage.measures(parts.unflatten(p), b), in_shardings=(shardings(plan.abstract), rows), out_shardings=whole
+            lambda p, b: stage.measures(parts.unflatten(p), b),
+            in_shardings=(shardings(plan.abstract), rows),
+            out_shardings=whole,
         )
         self.events = {
             e.name: jax.jit(
-                lambda t, f, b, e=e: e.run(plan, t, f, b), in_shardings=(trained, frozen, rows), out_shardings=(trained, frozen)
+                lambda t, f, b, e=e: e.run(plan, t, f, b),
+                in_shardings=(trained, frozen, rows),
+                out_shardings=(trained, frozen),
             )
             for e in stage.events
         }
@@ -191,7 +207,7 @@ class Compiled:
         """Mesh and axis table for tracing; use as `with compiled.scope():` around every call."""
         stack = contextlib.ExitStack()
         stack.enter_context(jax.set_mesh(self.plan.mesh))
-        stack.enter_context(nn.logical_axis_rules(sharding.axis_table(self.config.axes)))
+        stack.enter_context(nn.logical_axis_rules(sharding.axis_table(sharding.table(self.config))))
         return stack
 
 

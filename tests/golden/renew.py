@@ -22,14 +22,13 @@ def shardings() -> dict:
     """{table: {path: "dtype [shape] mesh axes of each dimension"}} of the full stage 1 config."""
     import math
 
-    from configs import sharding as tables
     from focus_jax import describe
     from focus_jax.training import config as config_lib
 
     found = {}
     for table, sizes in MESHES.items():
         config = config_lib.load("configs/stage1_tokenizer.py")
-        config.mesh, config.sharding, config.axes = sizes, table, tables.TABLES[table]
+        config.mesh, config.sharding = sizes, table
         plan = describe.plan_of(config, describe.abstract_mesh(sizes, math.prod(sizes.values())))
         axes = lambda to: "-" if to is None else to if isinstance(to, str) else "+".join(to)
         found[table] = {

@@ -49,7 +49,9 @@ def environment(devices=1, **more):
 
 
 def run(args, devices=1, **kwargs):
-    done = subprocess.run(args, cwd=ROOT, env=environment(devices), capture_output=True, text=True, timeout=300, **kwargs)
+    done = subprocess.run(
+        args, cwd=ROOT, env=environment(devices), capture_output=True, text=True, timeout=300, **kwargs
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
@@ -94,7 +96,12 @@ def kill_and_restart(workdir, pictures, kills, rng, spread, steps=STEPS, *more):
     reached = []
     for _ in range(kills):
         process = subprocess.Popen(
-            command(workdir, pictures, steps, *more), cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command(workdir, pictures, steps, *more),
+            cwd=ROOT,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         assert process.stdout
         for line in process.stdout:
@@ -137,7 +144,15 @@ def test_other_devices_go_on_alike(uninterrupted, pictures, tmp_path):
     """Half a run on one device, the rest on 2, 4, 8: same batches, losses to 1e-4."""
     import shutil
 
-    run(command(tmp_path / "start", pictures, STEPS, "--config.data.phases[0].streams[0].batch_size=8", "--config.checkpoint_keep=20"))
+    run(
+        command(
+            tmp_path / "start",
+            pictures,
+            STEPS,
+            "--config.data.phases[0].streams[0].batch_size=8",
+            "--config.checkpoint_keep=20",
+        )
+    )
     whole = figures(tmp_path / "start")
     for devices in (2, 8):
         part = tmp_path / f"on{devices}"
@@ -180,7 +195,9 @@ def test_bad_commands_end_in_one_sentence(pictures, tmp_path):
         "--config.data.phases[0].streams[0].width=48": "no train records for bucket 32x48",
     }
     processes = {
-        a: subprocess.Popen([*base, a], cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        a: subprocess.Popen(
+            [*base, a], cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         for a in cases
     }
     for argument, process in processes.items():

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import sharding as tables
 from focus_jax import stages
 from focus_jax.training import config as config_lib
 from focus_jax.training import parts, sharding, state, step
@@ -38,14 +37,16 @@ class Run:
     """A small run on some devices: its plan, state and compiled functions."""
 
     def __init__(self, config, devices=1, table="fsdp", mesh=None):
-        config.axes = tables.TABLES[table]
+        config.sharding = table
         self.config = config
-        self.mesh = sharding.make_mesh(mesh or {"dcn_data": 1, "data": 1, "fsdp": devices, "tensor": 1}, jax.devices()[:devices])
+        self.mesh = sharding.make_mesh(
+            mesh or {"dcn_data": 1, "data": 1, "fsdp": devices, "tensor": 1}, jax.devices()[:devices]
+        )
         self.stage = stages.create(config)
         names = tuple(e.name for e in self.stage.events)
         self.plan = state.plan(config, self.stage.init, names, 100, self.mesh)
         self.compiled = step.Compiled(config, self.stage, self.plan)
-        self.rows = sharding.batch_sharding(self.mesh, config.axes)
+        self.rows = sharding.batch_sharding(self.mesh, sharding.table(config))
         self.trained, self.frozen = state.begin(self.plan, state.init_params(self.plan, self.stage.init, 0))
 
     def step(self, batch):
@@ -147,7 +148,10 @@ def test_eight_devices_are_one(table, reference):
     overrides = {"model__discriminator__norm": "none"}
     exact = dict(groups__pixel__optimizer="sgd", groups__discriminator__optimizer="sgd", **overrides)
     sgd = Run(make_config(**exact), 8, table, TABLES[table])
-    assert any(not x.sharding.is_fully_replicated for g in sgd.trained.params.values() for x in g.values()) or table == "data"
+    assert (
+        any(not x.sharding.is_fully_replicated for g in sgd.trained.params.values() for x in g.values())
+        or table == "data"
+    )
     loss8, grads8, _ = sgd.gradients(batches[0])
     assert loss8 == pytest.approx(loss, rel=1e-5)
     assert_groups_close(grads, grads8, 1e-5)
@@ -180,7 +184,11 @@ def test_discriminator_waits_for_its_step():
 
 
 def test_update_that_is_not_finite_is_skipped_and_counted():
-    run = Run(make_config(loss__weights__perceptual=0.0, assign=(("tokenizer/.*", "pixel"), ("discriminator/.*", "discriminator"))))
+    run = Run(
+        make_config(
+            loss__weights__perceptual=0.0, assign=(("tokenizer/.*", "pixel"), ("discriminator/.*", "discriminator"))
+        )
+    )
     batch = make_batch()
     run.step(batch)
     before, opt = jax.device_get(run.trained.params), jax.device_get(run.trained.opt)
@@ -210,7 +218,9 @@ def test_ema_follows_the_parameters(single):
     run.step(make_batch())
     for path, now in jax.device_get(run.trained.params["pixel"]).items():
         decay = min(0.5, 1 / 10)
-        np.testing.assert_allclose(run.trained.ema["pixel"][path], decay * start[path] + (1 - decay) * now, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(
+            run.trained.ema["pixel"][path], decay * start[path] + (1 - decay) * now, rtol=1e-5, atol=1e-7
+        )
 
 
 def test_codebook_start_matches_the_encoder():
@@ -223,7 +233,9 @@ def test_codebook_start_matches_the_encoder():
     params = parts.unflatten(state.all_params(run.trained, run.frozen))["tokenizer"]
     from focus_jax.stages.tokenizer import to_float
 
-    z = np.asarray(run.stage.tokenizer.apply({"params": params}, to_float(jnp.asarray(batch["image"])), method="encode"))
+    z = np.asarray(
+        run.stage.tokenizer.apply({"params": params}, to_float(jnp.asarray(batch["image"])), method="encode")
+    )
     z = z.reshape(-1, z.shape[-1])
     quantizer = params["pixel"]["quantizer"]
     codes = np.asarray(quantizer["frozen_codebook"]) @ np.asarray(quantizer["code_transform"]["kernel"])
@@ -243,7 +255,12 @@ def test_only_upper_layers_train():
 
         def init(self, rng):
             box = lambda x, names: nn.LogicallyPartitioned(x, names)
-            return {"llm": {"layers": {"kernel": box(jnp.ones((4, 3)), ("layers", "norm"))}, "top": box(jnp.ones(3), ("norm",))}}
+            return {
+                "llm": {
+                    "layers": {"kernel": box(jnp.ones((4, 3)), ("layers", "norm"))},
+                    "top": box(jnp.ones(3), ("norm",)),
+                }
+            }
 
         def weights(self, step):
             return {"sum": 1.0}
@@ -252,11 +269,14 @@ def test_only_upper_layers_train():
             return {"sum": batch["weight"].sum()}
 
         def numerators(self, params, batch, norm, rng, step):
-            return {"sum": batch["weight"].sum() * ((params["llm"]["layers"]["kernel"] ** 2).sum() + params["llm"]["top"].sum())}, {}
+            return {
+                "sum": batch["weight"].sum()
+                * ((params["llm"]["layers"]["kernel"] ** 2).sum() + params["llm"]["top"].sum())
+            }, {}
 
     config = make_config(assign=(("llm/.*", "pixel"),))
     config.groups.pixel.layers_from, config.groups.pixel.weight_decay = 2, 0.1
-    config.axes = tables.TABLES["data"]
+    config.sharding = "data"
     plan = state.plan(config, Layers().init, (), 10, sharding.make_mesh(config.mesh, jax.devices()[:1]))
     trained, frozen = state.begin(plan, state.init_params(plan, Layers().init, 0))
     trained, _ = step.train_step(config, Layers(), plan, trained, frozen, {"weight": jnp.ones(2)})

@@ -1,0 +1,74 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Figures of reconstruction against their definitions, and the report."""
+
+import json
+
+import numpy as np
+import pytest
+from skimage.metrics import peak_signal_noise_ratio
+
+from focus_jax.evaluation import reconstruction, report
+from focus_jax.training import config as config_lib
+
+
+class Blur:
+    """Stands in for a model: every 8 x 8 block is a code (its mean grey), decoded as that grey."""
+
+    class config:
+        class model:
+            class tokenizer:
+                class pixel:
+                    codes = 256
+
+    def encode(self, images):
+        b, h, w, _ = images.shape
+        return images.reshape(b, h // 8, 8, w // 8, 8, 3).mean((2, 4, 5)).astype(np.int32)
+
+    def decode(self, indices):
+        return np.repeat(np.repeat(indices, 8, 1), 8, 2)[..., None].repeat(3, -1).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def measured():
+    config = config_lib.load("configs/eval.py:reconstruction", ["--config.batch_size=4", "--config.shown=3"])
+    images = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), np.uint8)
+    evaluator = reconstruction.Evaluator(config)
+    return images, evaluator, evaluator.run(Blur(), images)
+
+
+def test_figures(measured):
+    images, evaluator, figures = measured
+    back = Blur().decode(Blur().encode(images))
+    by_hand = [peak_signal_noise_ratio(a, b, data_range=255) for a, b in zip(images, back)]
+    value, n, error = figures["psnr"]
+    assert (
+        value == pytest.approx(np.mean(by_hand)) and n == 6 and error == pytest.approx(np.std(by_hand, ddof=1) / 6**0.5)
+    )
+    codes = Blur().encode(images)
+    assert figures["pixel_codebook_usage"][0] == len(np.unique(codes)) / 256
+    assert 0 < figures["pixel_codebook_perplexity"][0] <= len(np.unique(codes))
+    assert figures["perceptual_random"][0] > 0 and "lpips" not in figures
+    assert len(evaluator.shown["original"]) == len(evaluator.shown["reconstruction"]) == 3
+
+
+def test_perfect_pictures():
+    x = np.random.default_rng(1).integers(0, 256, (2, 16, 16, 3), np.uint8)
+    np.testing.assert_allclose(reconstruction.psnr(x, x), 100.0)
+    np.testing.assert_allclose(reconstruction.ssim(x, x), 1.0)
+
+
+def test_report_keeps_other_stages(measured, tmp_path):
+    _, evaluator, figures = measured
+    entry = {k: v for k, (v, _, _) in figures.items()} | {
+        "n": {k: n for k, (_, n, _) in figures.items()}, "standard_error": {"psnr": figures["psnr"][2]}, "seconds": 1.0,
+        "eval_seconds": 1.0, "steps": 3, "seed": 0, "commit": "abc", "fingerprint": {}, "checkpoint": "x", "budget": "ladder",
+    }  # fmt: skip
+    run = report.RunFacts(1.0, 3, [{"step": k, "loss": 1 / k, "validation/psnr": k} for k in (1, 2, 3)], {"step": 1.0})
+    protocol = {"benchmark": "reconstruction", "config": {}}
+    for stage in ("stage1_tokenizer", "stage2"):
+        report.add(tmp_path, stage, entry, protocol, evaluator.shown, run)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert set(metrics) == {"stage1_tokenizer", "stage2"} and isinstance(metrics["stage2"]["psnr"], float)
+    page = (tmp_path / "index.html").read_text()
+    assert page.count("<svg") == 4 and page.count("data:image/png") == 2 * 2 * 3 and "perceptual_random" in page
