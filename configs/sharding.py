@@ -1,9 +1,9 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Three tables from logical axis names (in the models) to mesh axes: the whole sharding strategy, one line an axis.
+"""Three tables from logical axis names (in the models) to mesh axes: the whole sharding strategy, a line an axis.
 
-Mesh axes: `dcn_data` across slices, `data` replicas inside a slice, `fsdp` parameters in shards, `tensor` inside a layer.
-An axis that does not divide a dimension is left out for that array.
+Mesh axes: `dcn_data` across slices, `data` replicas inside a slice, `fsdp` parameters in shards, `tensor` inside a
+layer. An axis that does not divide a dimension is left out for that array.
 """
 
 BATCH = ("dcn_data", "data", "fsdp")  # the rows of a batch are spread over all of these

@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Buckets: the picture sizes that batches come in. A bucket is (height, width) in pixels; a list of them is data.
 
-ANCHORS_512 are the 11 anchors of about 512^2 pixels of the tokenizer's release (spec tokenizer 5.7). Every side of
-theirs is a multiple of 32, so halving both sides keeps each aspect ratio exactly and stays on the multiples of 16 that
+ANCHORS_512 are the 11 anchors of about 512^2 pixels of the ILLUME+ release. Every side of theirs is a multiple of 32, so halving both sides keeps each aspect ratio exactly and stays on the multiples of 16 that
 the tokenizer needs: ANCHORS_256. A record prepared for an anchor therefore serves both resolutions.
 """
 
@@ -20,7 +19,7 @@ ANCHORS_512: tuple[Bucket, ...] = (
 )  # fmt: skip
 ANCHORS_256: tuple[Bucket, ...] = tuple((height // 2, width // 2) for height, width in ANCHORS_512)
 ANCHORS = {256: ANCHORS_256, 512: ANCHORS_512}
-MAX_CROP_LOSS = 0.2  # spec tokenizer 5.7
+MAX_CROP_LOSS = 0.2  # of the ILLUME+ release
 
 
 def nearest(height: int, width: int, buckets: Sequence[Bucket]) -> Bucket:

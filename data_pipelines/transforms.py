@@ -119,7 +119,7 @@ def picture(
 
 
 def tokenizer_size(height: int, width: int, min_pixels: int, max_pixels: int, multiple: int = 16) -> tuple[int, int]:
-    """(height, width) of the tokenizer's input (spec tokenizer 1.4): multiples of 16 with a bounded area."""
+    """(height, width) of the tokenizer's input: multiples of 16 with a bounded area, by the released DualViTok's rule."""
     h, w = round(height / multiple) * multiple, round(width / multiple) * multiple
     if h * w > max_pixels:
         beta = math.sqrt(height * width / max_pixels)
@@ -133,6 +133,6 @@ def tokenizer_size(height: int, width: int, min_pixels: int, max_pixels: int, mu
 
 
 def tokenizer_picture(image: Image.Image, min_pixels: int = 32**2, max_pixels: int = 512**2) -> np.ndarray:
-    """uint8 [h, w, 3]: the whole picture at `tokenizer_size`, by PIL's bicubic (spec tokenizer 1.4)."""
+    """uint8 [h, w, 3]: the whole picture at `tokenizer_size`, by PIL's bicubic, as the released DualViTok does."""
     height, width = tokenizer_size(image.height, image.width, min_pixels, max_pixels)
     return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))

@@ -209,7 +209,7 @@ def estimate(config: Any, stage: step.Stage, plan: state.Plan, batch: Mapping[st
     """Bytes on one device without compiling: arguments exact, the rest rough.
 
     residuals: what the forward pass keeps for the backward (a real trace of jax.vjp, remat included) for one device's
-    rows; gradients: float32, sharded as the parameters; gathered: all parameters whole in the compute dtype (XLA gathers
+    rows; gradients: float32, sharded as parameters; gathered: all parameters whole in the compute dtype (XLA gathers
     the stacks of scanned layers before their loop); working: the largest block that is recomputed in the backward, with
     its gradients, as WORKING times the outputs of its matmuls and convolutions.
     """
@@ -261,9 +261,9 @@ def text(found: Mapping[str, Any]) -> str:
     lines.append(f"memory a device: {memory}{room}")
     for kind, x in found.get("collectives", {}).items():
         lines.append(f"  {kind}: {x['count']} ({x['ops']} in the program), {size(x['bytes'])}")
-    for x in found.get("replicated", ()):
+    for x in found["replicated"]:
         lines.append(f"  whole on every device: {x['what']} {x['name']} {x['shape']}, {size(x['bytes'])}")
-    if not found.get("replicated", ()):
+    if not found["replicated"]:
         lines.append("  no argument or output above 64 MiB is whole on every device")
     if "compile_seconds" in found:
         return "\n".join([*lines, f"compiled in {found['compile_seconds']:.0f} s"])

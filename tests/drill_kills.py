@@ -24,11 +24,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
         prepare.prepare("photographs", "", str(root / "data"), reader_options={"window": 192, "stride": 192})
-        more = ("--config.checkpoint_every=1",)
-        steps = 3 * args.kills
+        more = ("--config.checkpoint_every=1", "--config.validate_every=40")
+        steps = 4 * args.kills
         test_loop.run(test_loop.command(root / "alone", root / "data", steps, *more))
         reached = test_loop.kill_and_restart(
-            root / "killed", root / "data", args.kills, random.Random(args.seed), 0.5, steps, *more
+            root / "killed", root / "data", args.kills, random.Random(args.seed), 0.6, steps, *more
         )
         same = test_loop.final_state(root / "killed", steps) == test_loop.final_state(root / "alone", steps)
         losses = test_loop.figures(root / "killed") == test_loop.figures(root / "alone")

@@ -154,7 +154,7 @@ def test_costliest_and_named_streams():
     assert ahead.stream_named(config, "0/256x256")["batch_size"] == 256
     with pytest.raises(UserError, match=r"--shape=3/1x1: .* expected one of 0/256x256, "):
         ahead.stream_named(config, "3/1x1")
-    with pytest.raises(UserError, match="--topology=cpu:99: expected cpu:N with N from 1 to 8"):
+    with pytest.raises(UserError, match="--topology=cpu:99: expected cpu:N, N from 1 to 8"):
         ahead.topology_devices("cpu:99")
 
 

@@ -2,13 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sizes of the published model, and what a device holds of it, from shapes alone."""
 
+import contextlib
 import json
 
 import jax
 import pytest
 
-from focus_jax import describe
+from focus_jax import describe, stages
 from focus_jax.errors import UserError
+from focus_jax.training import checkpoint, sharding, state
 from focus_jax.training import config as config_lib
 from tests.golden import renew
 
@@ -58,6 +60,22 @@ def test_one_device_holds_everything_once():
     assert found["total"]["shardings"].keys() == {"whole"}
     pixel = found["groups"]["pixel"]
     assert pixel["state_bytes_per_device"] >= 3 * pixel["bytes_per_device"]  # two moments and EMA
+
+
+def test_checkpoint_describes_itself(tmp_path, capsys):
+    config = config_lib.load("configs/stage1_tokenizer.py:tiny", ["--config.groups.pixel.lr=0.125"])
+    stage = stages.create(config)
+    plan = describe.plan_of(config, sharding.make_mesh(config.mesh, jax.devices()[:1]))
+    params, origins = checkpoint.initial_params(config, plan, stage.init)
+    trained, frozen = state.begin(plan, params)
+    with contextlib.closing(checkpoint.Checkpoints(tmp_path, config, plan)) as saver:
+        saver.start(frozen, origins)
+        saver.save(3, trained, frozen, {"k": 3}, force=True)
+    describe.main([f"--checkpoint={tmp_path}", "--devices=8", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["step"] == 3 and found["devices"] == 8 and found["groups"]["pixel"]["lr"] == 0.125
+    assert "tokenizer/pixel" in found["fingerprints"]
+    assert found["modules"] == describe.describe(config, 8)["modules"]
 
 
 def test_command(capsys):

@@ -92,7 +92,7 @@ class Evaluator:
         return out
 
     def _batches(self, *arrays: np.ndarray) -> Iterator[Any]:
-        """Batches of one shape, the last filled up with its last picture: (batch of each array..., pictures that count)."""
+        """Batches of one shape, the last filled up with its last picture: (batch of each array..., how many count)."""
         size = self.config.batch_size
         for i in range(0, len(arrays[0]), size):
             parts = [x[i : i + size] for x in arrays]

@@ -51,7 +51,7 @@ def run_facts(checkpoint: epath.PathLike) -> RunFacts:
     path = epath.Path(checkpoint)
     for folder in (path, path.parent.parent):
         if (folder / "metrics.jsonl").exists() and (folder / "goodput.jsonl").exists():
-            read = lambda name: [json.loads(x) for x in (folder / name).read_text().splitlines() if x.strip()]
+            read = lambda name, folder=folder: [json.loads(x) for x in (folder / name).read_text().splitlines() if x.strip()]
             lines, spent = read("metrics.jsonl"), summarise(read("goodput.jsonl"))
             seconds = sum(s for name, s in spent.items() if name != "down")
             return RunFacts(seconds, lines[-1]["step"] if lines else 0, lines, spent)
@@ -141,10 +141,12 @@ _PAGE = jinja2.Environment(autoescape=True).from_string("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>focus_jax report</title>
 <style>
- body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
+ body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff;
+  max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
  h1 { font-size: 1.5rem } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-top: 1px solid #ddd; padding-top: 1rem }
  h3 { font-size: 1rem; margin-bottom: .4rem }
- table { border-collapse: collapse } td, th { padding: .2rem 1rem .2rem 0; text-align: left; border-bottom: 1px solid #eee }
+ table { border-collapse: collapse }
+ td, th { padding: .2rem 1rem .2rem 0; text-align: left; border-bottom: 1px solid #eee }
  td.v { text-align: right; font-variant-numeric: tabular-nums }
  .row { display: flex; flex-wrap: wrap; gap: 1rem } .pair { display: flex; gap: 2px }
  .pair img { width: 104px; height: auto; image-rendering: auto; display: block }
@@ -166,11 +168,13 @@ _PAGE = jinja2.Environment(autoescape=True).from_string("""<!doctype html>
 {% if pages[stage].pictures %}
 <h3>Original and {{ (pages[stage].pictures[0].keys() | list)[1:] | join(", ") }}, held-out pictures</h3>
 <div class="row">{% for pair in pages[stage].pictures %}<div class="pair">
-{% for caption, url in pair.items() %}<img src="{{ url }}" alt="{{ caption }}" title="{{ caption }}">{% endfor %}</div>{% endfor %}</div>
+{% for caption, url in pair.items() %}<img src="{{ url }}" alt="{{ caption }}" title="{{ caption }}">{% endfor
+%}</div>{% endfor %}</div>
 {% endif %}
 <h3>Curves</h3><div class="row">{% for c in pages[stage].curves %}<figure>{{ c.svg | safe }}</figure>{% endfor %}</div>
 {% if pages[stage].spent %}<h3>Where the time went</h3>
-<p>{% for name, share in pages[stage].spent.items() %}{{ name }} {{ "%.0f"|format(share) }} %{{ ", " if not loop.last }}{% endfor %}</p>
+<p>{% for name, share in pages[stage].spent.items() %}{{ name }} {{ "%.0f"|format(share) }} %{{ ", " if not loop.last }}{%
+endfor %}</p>
 {% endif %}{% endif %}{% endfor %}
 </body></html>
 """)

@@ -1,6 +1,6 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""PatchGAN discriminator (pix2pix's 70x70 critic; numbers of the released tokenizer: tokenizer spec, section 4.4)."""
+"""PatchGAN discriminator (pix2pix's 70x70 critic; numbers of the released ILLUME+ tokenizer)."""
 
 from __future__ import annotations
 

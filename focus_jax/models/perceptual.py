@@ -1,6 +1,6 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""LPIPS: distance of two pictures in the features of a VGG16 (tokenizer spec, section 4.5; arXiv 1801.03924).
+"""LPIPS: distance of two pictures in the features of a VGG16 (arXiv 1801.03924, version 0.1 of the lpips package).
 
 Without imported weights the network is a fixed random one with equal weights for all channels. That is another
 measure, and logs, tables and files call it perceptual_random.

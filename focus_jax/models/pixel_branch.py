@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pixel branch of the tokenizer: MoVQ encoder and spatially conditioned decoder with DC down/up blocks around SimVQ.
 
-Layer by layer as in the released DualViTok (tokenizer spec, section 4; FOCUS section 3.3). Images are NHWC.
+Layer by layer as in the released DualViTok of ILLUME+ (FOCUS section 3.3). Images are NHWC.
 Norm statistics are float32; parameters have the released initialisation (torch defaults).
 """
 
@@ -216,7 +216,7 @@ def _require(holds: bool, sentence: str) -> None:
 
 
 class Encoder(nn.Module):
-    """Images [B, H, W, 3] in [-1, 1] -> [B, H/stride, W/stride, code_dim] (spec 4.1).
+    """Images [B, H, W, 3] in [-1, 1] -> [B, H/stride, W/stride, code_dim].
 
     widths: channels of each level; a DC-down stands between levels. patch: pixel-unshuffle before conv_in.
     """
@@ -272,7 +272,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """z and code map zq [B, h, w, code channels] -> images [B, h*stride, w*stride, 3], not clipped (spec 4.2).
+    """z and code map zq [B, h, w, code channels] -> images [B, h*stride, w*stride, 3], not clipped.
 
     widths: channels of each level from fine to coarse; the last level runs first. Every norm reads zq.
     """
@@ -328,7 +328,7 @@ class Decoder(nn.Module):
 class PixelBranch(nn.Module):
     """Encoder, quant_conv, SimVQ, post_quant_conv and decoder; sizes default to the released ones.
 
-    code_channels: width of the decoder's code map, semantic codes first, then this branch's (spec 4.2).
+    code_channels: width of the decoder's code map, semantic codes first, then this branch's.
     decoder_blocks: layers a level (the release's num_res_blocks + 1).
     """
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""SimVQ: a frozen random codebook behind one learned linear map (tokenizer spec, section 2; FOCUS section 3.1)."""
+"""SimVQ: a frozen random codebook behind one learned linear map (arXiv 2411.02038; FOCUS section 3.1)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SimVQ(nn.Module):
 
     The buffer frozen_codebook [codes, dim] ~ N(0, 1/dim) is never trained. Reconstruction gradients pass straight
     through to z and do not reach W; W learns from the codebook term, the encoder also from `beta` times the
-    commitment term (spec 2.3). block: codes searched at a time.
+    commitment term, as in the released DualViTok. block: codes searched at a time.
     """
 
     codes: int

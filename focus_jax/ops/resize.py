@@ -1,6 +1,6 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Resizing with the numerics of the released checkpoints (tokenizer spec, section 0). Images are [B, H, W, C].
+"""Resizing as torch's interpolate does it, on which the released checkpoints rest. Images are [B, H, W, C].
 
 Two of torch's four modes differ from jax.image.resize: bicubic without antialias (a = -0.75, border pixels repeated)
 and nearest at ratios that are no integer (floor index instead of pixel centres).

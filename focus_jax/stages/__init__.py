@@ -1,6 +1,6 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Training stages, one a file: which networks, which losses, what a batch holds (contract 2 of docs/architecture.md)."""
+"""Training stages, one a file: which networks, which losses, what a batch holds (docs/architecture.md, contract 2)."""
 
 import importlib
 import importlib.util

@@ -1,6 +1,6 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 1: the tokenizer's pixel branch against L1, LPIPS, SimVQ and, later on, a PatchGAN (FOCUS 3.3 and 3.5, Table 6).
+"""Stage 1: the tokenizer's pixel branch against L1, LPIPS, SimVQ and, later, a PatchGAN (FOCUS 3.3 and 3.5, Table 6).
 
 Terms are means over a row's positions, summed over rows by weight; so a batch of any bucket counts its pictures alike.
 """
@@ -43,12 +43,12 @@ def validate(config: Any) -> None:
 
 
 def to_float(images: jax.Array) -> jax.Array:
-    """uint8 [B, H, W, 3] -> float32 in [-1, 1]: (x / 255 - 0.5) / 0.5 (tokenizer spec 1.4)."""
+    """uint8 [B, H, W, 3] -> float32 in [-1, 1]: (x / 255 - 0.5) / 0.5, as the released DualViTok does."""
     return images.astype(jnp.float32) / 127.5 - 1.0
 
 
 def to_uint8(images: jax.Array) -> jax.Array:
-    """Decoder output -> uint8 by clamp(127.5 x + 128, 0, 255) (tokenizer spec 1.4)."""
+    """Decoder output -> uint8 by clamp(127.5 x + 128, 0, 255), as the released DualViTok does."""
     return jnp.clip(127.5 * images + 128.0, 0, 255).astype(jnp.uint8)
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Configs: Python files that return an ml_collections ConfigDict, overrides on the command line, and checks before anything runs."""
+"""Configs: Python files that return a ConfigDict, overrides on the command line, and checks before anything runs."""
 
 import hashlib
 import importlib.util
@@ -20,14 +20,15 @@ from focus_jax.training import optimizer, sharding
 
 # Fields every training config has, and their types. What a stage adds (model, loss) its own module checks.
 SCHEMA: dict[str, type | tuple[type, ...]] = {
-    "stage": str, "name": str, "seed": int, "compute_dtype": str, "model": ConfigDict, "loss": ConfigDict, "init": ConfigDict,
-    "init_weights": str, "alias": ConfigDict, "assign": (tuple, list), "groups": ConfigDict, "mesh": ConfigDict, "sharding": str,
-    "axes": ConfigDict, "accumulate": int, "validate_every": int, "validate_batches": int, "validate_weights": str,
+    "stage": str, "name": str, "seed": int, "compute_dtype": str, "model": ConfigDict, "loss": ConfigDict,
+    "init": ConfigDict, "init_weights": str, "alias": ConfigDict, "assign": (tuple, list), "groups": ConfigDict,
+    "mesh": ConfigDict, "sharding": str, "axes": ConfigDict, "accumulate": int, "validate_every": int, "validate_batches": int, "validate_weights": str,
     "checkpoint_every": int, "checkpoint_keep": int, "best": str, "log_every": int, "pictures_every": int,
-    "health.spike": float, "health.warmup": int, "health.max_skipped": int, "health.watchdog": float, "profile_steps": (tuple, list),
-    "hlo_dump": bool, "compile_cache": str, "data.sources": (tuple, list), "data.validation": (tuple, list),
-    "data.phases": (tuple, list), "data.max_crop_loss": float, "data.flip": float,
-    "data.random_crop": bool, "data.workers": int, "data.threads": int, "data.prefetch": int, "data.bad_record_budget": int,
+    "health.spike": float, "health.warmup": int, "health.max_skipped": int, "health.watchdog": float,
+    "profile_steps": (tuple, list), "hlo_dump": bool, "compile_cache": str, "data.sources": (tuple, list),
+    "data.validation": (tuple, list), "data.phases": (tuple, list), "data.max_crop_loss": float,
+    "data.flip": float, "data.random_crop": bool, "data.workers": int, "data.threads": int, "data.prefetch": int,
+    "data.bad_record_budget": int,
 }  # fmt: skip
 GROUP: dict[str, type | tuple[type, ...]] = {
     "optimizer": str, "lr": float, "schedule": str, "warmup": int, "b1": float, "b2": float, "weight_decay": float,

@@ -70,7 +70,7 @@ def train(config: Any, workdir: epath.PathLike, *, data_restart: bool = False) -
     )
     compare_hosts(config=config_lib.digest(config), code=code_version(), data=loader.fingerprint)
 
-    # ------------------------------------------------------- 3. state: the run's own checkpoint, else what config.init says
+    # --------------------------------------------------- 3. state: the run's own checkpoint, else what config.init says
     plan = state.plan(config, stage.init, tuple(e.name for e in stage.events), steps, mesh)
     checkpoints = Checkpoints(workdir, config, plan)
     resumed = checkpoints.latest() or 0
@@ -120,7 +120,7 @@ def train(config: Any, workdir: epath.PathLike, *, data_restart: bool = False) -
         metrics.say(f"step {k:,} validation  " + "  ".join(f"{n} {x:.4g}" for n, x in figures.items()))
         return figures
 
-    # ------------------------------------------------------------------------------------------------------- 5. the loop
+    # ------------------------------------------------------------------------------------------------------ 5. the loop
     speed = Speed(steps, peak_flops(jax.devices()[0].device_kind, config.compute_dtype))
     if "speed" in data_state:
         speed.restore(data_state["speed"])
@@ -132,8 +132,8 @@ def train(config: Any, workdir: epath.PathLike, *, data_restart: bool = False) -
     feed = Feed(batches, rows)
     terminated = threading.Event()
     with (
-        contextlib.closing(checkpoints), contextlib.closing(metrics), contextlib.closing(loader), contextlib.closing(feed),
-        Watchdog(workdir, config.health.watchdog) as watchdog, _sigterm(terminated),
+        contextlib.closing(checkpoints), contextlib.closing(metrics), contextlib.closing(loader),
+        contextlib.closing(feed), Watchdog(workdir, config.health.watchdog) as watchdog, _sigterm(terminated),
     ):  # fmt: skip
         goodput.training()
         for k in range(resumed, steps):
@@ -195,7 +195,8 @@ def train(config: Any, workdir: epath.PathLike, *, data_restart: bool = False) -
 def _introduction(config, plan, loader, checkpoints, resumed):
     """What a user wants to see before the first step."""
     devices = jax.devices()
-    yield f"{config.name}: {len(devices)} x {devices[0].device_kind}, mesh {dict(plan.mesh.shape)}, table {config.sharding}"
+    mesh = dict(plan.mesh.shape)
+    yield f"{config.name}: {len(devices)} x {devices[0].device_kind}, mesh {mesh}, table {config.sharding}"
     for group, tree in plan.trained.params.items():
         count = sum(x.size for x in tree.values())
         yield f"group {group}: {count:,} parameters, {plan.groups[group].optimizer} lr {plan.groups[group].lr:g}"
@@ -220,7 +221,7 @@ def _profile(config, workdir, k: int) -> None:
 
 @contextlib.contextmanager
 def _sigterm(flag: threading.Event):
-    """One process, no coordinator: SIGTERM asks the loop to save and leave. With several, Orbax and jax.distributed do it."""
+    """One process: SIGTERM asks the loop to save and leave. With several, Orbax and jax.distributed do it."""
     if jax.process_count() > 1 or threading.current_thread() is not threading.main_thread():
         yield
         return

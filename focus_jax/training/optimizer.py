@@ -1,6 +1,9 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""One optax transformation a group: AdamW (or SGD, for tests of exactness) with its own schedule. Clipping and guards are in step.py."""
+"""One optax transformation a group: AdamW (or SGD, for tests of exactness) with its own schedule.
+
+Clipping and guards are in step.py.
+"""
 
 from typing import Any
 
@@ -14,7 +17,8 @@ def schedule(group: Any, steps: int) -> optax.Schedule:
     """Learning rate of a group at a step.
 
     Args:
-      group: config.groups.NAME; `schedule` is "constant", "linear" or "cosine" (both to zero), after `warmup` steps up from 0.
+      group: config.groups.NAME; `schedule` is "constant", "linear" or "cosine" (both to zero), after `warmup` steps
+        up from 0.
       steps: length of the whole run.
     """
     lr, warmup = float(group.lr), int(group.warmup)

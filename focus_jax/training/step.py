@@ -1,6 +1,6 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""One optimizer step as a pure function: loss over the whole accumulated batch, guarded updates by group (contract 2)."""
+"""One optimizer step as a pure function: loss over the whole accumulated batch, guarded updates (contract 2)."""
 
 import contextlib
 from collections.abc import Callable, Mapping
@@ -46,7 +46,7 @@ class Stage(Protocol):
 
 
 class Event:
-    """Something that happens once, when the run reaches `step`: run(trained, frozen, batch) -> (trained, frozen), pure."""
+    """What happens once, when the run reaches `step`: run(trained, frozen, batch) -> (trained, frozen), pure."""
 
     def __init__(self, name: str, step: int, run: Callable[[Plan, Trained, Flat, Batch], tuple[Trained, Flat]]):
         self.name, self.step, self.run = name, step, run
@@ -132,7 +132,8 @@ def guarded_update(plan: Plan, group: str, params: Flat, grads: Flat, opt, ema: 
         decay = jnp.minimum(config.ema, (1.0 + seen) / (10.0 + seen))
         ema = choose(jax.tree.map(lambda e, p: e + (1.0 - decay) * (p.astype(e.dtype) - e), ema, params), ema)
 
-    # Zero norms (a discriminator before its first step) say nothing of what is usual; a spike moves the mean only to its bound.
+    # Zero norms (a discriminator before its first step) say nothing of what is usual; a spike moves the mean only to
+    # its bound.
     counts = jnp.isfinite(norm) & (norm > 0)
     bounded = jnp.where(warm, jnp.minimum(norm, guard.spike * health.norm), norm)
     mean = jnp.where(health.seen == 0, bounded, health.norm + 0.02 * (bounded - health.norm))

@@ -14,6 +14,7 @@ each group (`opt.GROUP`, `ema.GROUP`), and json items. Its item `meta` describes
 """
 
 import dataclasses
+import functools
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -320,14 +321,13 @@ def _read_file(file: str, wanted: Mapping[str, tuple[Entry, Any]]) -> dict[str, 
     try:
         if not _is_local(path):
             whole = safetensors.numpy.load(path.read_bytes())
-            slices = {p: whole[e.key] for p, (e, _) in wanted.items()}
             return {
-                p: jax.make_array_from_callback(e.shape, s, lambda i, x=slices[p]: x[i]) for p, (e, s) in wanted.items()
+                p: jax.make_array_from_callback(e.shape, s, whole[e.key].__getitem__) for p, (e, s) in wanted.items()
             }
         with safetensors.safe_open(file, "numpy") as f:
-            piece = lambda key, i: f.get_slice(key)[i] if i else f.get_tensor(key)
+            piece = lambda key, i: np.asarray(f.get_slice(key)[i] if i else f.get_tensor(key))
             return {
-                p: jax.make_array_from_callback(e.shape, s, lambda i, k=e.key: np.asarray(piece(k, i)))
+                p: jax.make_array_from_callback(e.shape, s, functools.partial(piece, e.key))
                 for p, (e, s) in wanted.items()
             }
     except (OSError, safetensors.SafetensorError) as e:

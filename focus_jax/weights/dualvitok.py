@@ -1,6 +1,6 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""DualViTok, the released dual tokenizer of ILLUME+ (keys: tokenizer spec, sections 2 and 4): its pixel half."""
+"""DualViTok, the released dual tokenizer of ILLUME+ (arXiv 2504.01934): the keys of its pixel half."""
 
 from __future__ import annotations
 

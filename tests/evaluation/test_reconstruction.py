@@ -62,7 +62,8 @@ def test_report_keeps_other_stages(measured, tmp_path):
     _, evaluator, figures = measured
     entry = {k: v for k, (v, _, _) in figures.items()} | {
         "n": {k: n for k, (_, n, _) in figures.items()}, "standard_error": {"psnr": figures["psnr"][2]}, "seconds": 1.0,
-        "eval_seconds": 1.0, "steps": 3, "seed": 0, "commit": "abc", "fingerprint": {}, "checkpoint": "x", "budget": "ladder",
+        "eval_seconds": 1.0, "steps": 3, "seed": 0, "commit": "abc", "fingerprint": {}, "checkpoint": "x",
+        "budget": "ladder",
     }  # fmt: skip
     run = report.RunFacts(1.0, 3, [{"step": k, "loss": 1 / k, "validation/psnr": k} for k in (1, 2, 3)], {"step": 1.0})
     protocol = {"benchmark": "reconstruction", "config": {}}

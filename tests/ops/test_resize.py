@@ -1,6 +1,6 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Every resize mode against torch (tokenizer spec, section 0), up and down, on pictures that are not square."""
+"""Every resize mode against torch, up and down, on pictures that are not square."""
 
 import jax
 import numpy as np

@@ -36,10 +36,10 @@ def command(workdir, pictures, steps=STEPS, *extra):
         sys.executable, "-m", "focus_jax.train", "--config=configs/stage1_tokenizer.py:tiny", f"--workdir={workdir}",
         f"--config.data.sources[0].path={pictures}", f"--config.data.validation[0].path={pictures}",
         f"--config.data.phases[0].steps={steps}", "--config.data.phases[0].streams[0].height=32",
-        "--config.data.phases[0].streams[0].width=32", f"{pixel}.encoder.widths=(8,8)", f"{pixel}.decoder.widths=(8,16)",
-        f"{pixel}.codes=32", f"{pixel}.code_block=32", "--config.loss.codebook_start=5", "--config.log_every=2",
-        "--config.checkpoint_every=2", "--config.validate_every=6", "--config.validate_batches=1", "--config.pictures_every=6",
-        *extra,
+        "--config.data.phases[0].streams[0].width=32", f"{pixel}.encoder.widths=(8,8)",
+        f"{pixel}.decoder.widths=(8,16)", f"{pixel}.codes=32", f"{pixel}.code_block=32", "--config.loss.codebook_start=5",
+        "--config.log_every=2", "--config.checkpoint_every=2", "--config.validate_every=6",
+        "--config.validate_batches=1", "--config.pictures_every=6", *extra,
     ]  # fmt: skip
 
 
@@ -89,36 +89,37 @@ def test_workdir_holds_what_the_docs_promise(uninterrupted):
 
 
 def kill_and_restart(workdir, pictures, kills, rng, spread, steps=STEPS, *more):
-    """Starts the run, kills it with SIGKILL `kills` times at a moment drawn after its first logged step, lets it finish.
+    """Starts the run and kills it with SIGKILL, `kills` times, then lets it finish.
+
+    Each kill comes up to `spread` seconds after the run has put another whole step on disk, so that every start goes on
+    from somewhere new and most kills hit a step or a background save.
 
     Returns: the last whole step on disk after each kill.
     """
     reached = []
     for _ in range(kills):
+        before = max(store.steps(workdir), default=0)
         process = subprocess.Popen(
             command(workdir, pictures, steps, *more),
             cwd=ROOT,
             env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
-        assert process.stdout
-        for line in process.stdout:
-            if line.startswith("step "):
-                time.sleep(rng.random() * spread)
-                break
+        while process.poll() is None and max(store.steps(workdir), default=0) <= before:
+            time.sleep(0.01)
+        time.sleep(rng.random() * spread)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        process.stdout.close()
         reached.append(max(store.steps(workdir), default=0))
     run(command(workdir, pictures, steps, *more))
     return reached
 
 
 def test_killed_three_times_is_uninterrupted(uninterrupted, pictures, tmp_path):
-    """Bit for bit: parameters, buffers (the codebook start moves one), optimizer, EMA, health, and every logged loss."""
-    kill_and_restart(tmp_path / "run", pictures, 3, random.Random(0), 0.3)
+    """Bit for bit: parameters, buffers (the codebook start moves one), optimizer, EMA, health, every logged loss."""
+    reached = kill_and_restart(tmp_path / "run", pictures, 3, random.Random(0), 0.3)
+    assert 0 < reached[0] < STEPS, f"killed after {reached}: no kill fell inside the run"
     assert final_state(tmp_path / "run") == final_state(uninterrupted[0])
     assert figures(tmp_path / "run") == figures(uninterrupted[0])
 

@@ -24,7 +24,7 @@ def tiny_config(**changes) -> ConfigDict:
             stage="tiny", name="tiny", seed=0, alias={}, init={"tokenizer": "random", "llm": "random", "vae": "random"},
             init_weights="ema", assign=(("tokenizer/pixel/.*", "pixel"), ("llm/.*", "llm"), ("vae/.*", "frozen")),
             groups=dict(pixel={**group, "ema": 0.9}, llm=group, frozen=dict(trained=False, dtype="bfloat16")),
-            mesh=dict(dcn_data=1, data=1, fsdp=-1, tensor=1), axes=tables.TABLES["fsdp"], accumulate=1,
+            mesh=dict(dcn_data=1, data=1, fsdp=-1, tensor=1), sharding="fsdp", axes=dict(tables.TABLES), accumulate=1,
             health=dict(spike=20.0, warmup=100), checkpoint_every=2, checkpoint_keep=2, best="score",
         )
     )  # fmt: skip

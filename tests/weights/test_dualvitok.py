@@ -43,7 +43,7 @@ def count(shapes, prefix):
 
 
 def test_counts_of_the_released_sizes():
-    """Tokenizer spec, section 7."""
+    """Counts of the released DualViTok and of its discriminator, from the ILLUME+ model code."""
     shapes = dualvitok.shapes()
     assert count(shapes, "tokenizer/pixel/encoder/") == 27_159_264
     assert count(shapes, "tokenizer/pixel/decoder/") == 476_363_523
