@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Buckets: the picture sizes that batches come in. A bucket is (height, width) in pixels; a list of them is data.
 
-ANCHORS_512 are the 11 anchors of about 512^2 pixels of the ILLUME+ release. Every side of theirs is a multiple of 32, so halving both sides keeps each aspect ratio exactly and stays on the multiples of 16 that
-the tokenizer needs: ANCHORS_256. A record prepared for an anchor therefore serves both resolutions.
+ANCHORS_512 are the 11 anchors of about 512^2 pixels of the ILLUME+ release. Each of their sides is a multiple of 32, so
+halving both sides keeps each aspect ratio exactly and stays on the multiples of 16 that the tokenizer needs:
+ANCHORS_256. A record prepared for an anchor therefore serves both resolutions.
 """
 
 from collections.abc import Iterable, Sequence

@@ -119,7 +119,7 @@ def picture(
 
 
 def tokenizer_size(height: int, width: int, min_pixels: int, max_pixels: int, multiple: int = 16) -> tuple[int, int]:
-    """(height, width) of the tokenizer's input: multiples of 16 with a bounded area, by the released DualViTok's rule."""
+    """(height, width) of the tokenizer's input, as in DualViTok's release: multiples of 16 with a bounded area."""
     h, w = round(height / multiple) * multiple, round(width / multiple) * multiple
     if h * w > max_pixels:
         beta = math.sqrt(height * width / max_pixels)

@@ -2,13 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures one checkpoint on one benchmark and adds the result to a report.
 
-    python -m focus_jax.evaluate --config=configs/eval.py:reconstruction \
-        --checkpoint=runs/stage1_tokenizer --report=report
+    python -m focus_jax.evaluate --config=configs/eval.py:reconstruction --checkpoint=runs/stage1_tokenizer
 
 Prints a table; writes REPORT/metrics.json (stage -> figures as plain numbers, beside n, standard_error, seconds, steps,
 seed, commit, fingerprint, budget), REPORT/BENCHMARK.protocol.json (everything the figures depend on) and
-REPORT/index.html. The checkpoint is a run directory (its best step), one step of it, or a safetensors file. Any field of the config can be
-set: --config.data.path=data/mine --config.data.split=validation --config.height=256 --config.width=256
+REPORT/index.html. The checkpoint is a run directory (its best step), one step of it, or a safetensors file. Any field
+of the config can be set: --config.data.path=data/mine --config.data.split=validation --config.height=256
 """
 
 import argparse

@@ -46,13 +46,16 @@ class RunFacts:
     spent: dict[str, float]
 
 
+def _records(file: epath.Path) -> list[dict[str, Any]]:
+    return [json.loads(x) for x in file.read_text().splitlines() if x.strip()]
+
+
 def run_facts(checkpoint: epath.PathLike) -> RunFacts:
     """What the logs beside a checkpoint say: a run directory, or a step directory inside one; else nothing (zeros)."""
     path = epath.Path(checkpoint)
     for folder in (path, path.parent.parent):
         if (folder / "metrics.jsonl").exists() and (folder / "goodput.jsonl").exists():
-            read = lambda name, folder=folder: [json.loads(x) for x in (folder / name).read_text().splitlines() if x.strip()]
-            lines, spent = read("metrics.jsonl"), summarise(read("goodput.jsonl"))
+            lines, spent = _records(folder / "metrics.jsonl"), summarise(_records(folder / "goodput.jsonl"))
             seconds = sum(s for name, s in spent.items() if name != "down")
             return RunFacts(seconds, lines[-1]["step"] if lines else 0, lines, spent)
     return RunFacts(0.0, 0, [], {})
@@ -153,7 +156,7 @@ _PAGE = jinja2.Environment(autoescape=True).from_string("""<!doctype html>
  figcaption, .small { color: #666; font-size: .85rem } figure { margin: 0 }
 </style></head><body>
 <h1>focus_jax report</h1>
-<p class="small">Every figure is of held-out data. Where a figure falls short of a goal, docs/benchmarks.md says why.</p>
+<p class="small">Every figure is of held-out data. Where one falls short of a goal, docs/benchmarks.md says why.</p>
 {% for stage, figures in metrics.items() %}
 <h2>{{ stage }}</h2>
 <p>{{ figures.steps }} steps in {{ "%.0f"|format(figures.seconds) }} s (budget {{ figures.budget }}), evaluated in
@@ -173,8 +176,8 @@ _PAGE = jinja2.Environment(autoescape=True).from_string("""<!doctype html>
 {% endif %}
 <h3>Curves</h3><div class="row">{% for c in pages[stage].curves %}<figure>{{ c.svg | safe }}</figure>{% endfor %}</div>
 {% if pages[stage].spent %}<h3>Where the time went</h3>
-<p>{% for name, share in pages[stage].spent.items() %}{{ name }} {{ "%.0f"|format(share) }} %{{ ", " if not loop.last }}{%
-endfor %}</p>
+<p>{% for name, share in pages[stage].spent.items() %}
+{{- name }} {{ "%.0f"|format(share) }} %{{ ", " if not loop.last }}{% endfor %}</p>
 {% endif %}{% endif %}{% endfor %}
 </body></html>
 """)

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from focus_jax.ops.convolution import conv2d
+
 Initialiser = Callable[..., jax.Array]
 
 ACTIVATION_AXES = ("batch", "height", "width", "channels")
@@ -70,19 +72,8 @@ class Conv(nn.Module):
         shape = (self.kernel, self.kernel, x.shape[-1], self.features)
         default = torch_uniform(self.kernel * self.kernel * x.shape[-1])
         kernel = self.param("kernel", named(self.kernel_init or default, CONV_AXES), shape, self.param_dtype)
-        # Gathered whole (but for tensor parallelism) in the compute dtype: in bfloat16 the FSDP gather moves half the
-        # bytes. Left to itself, XLA's partitioner also gave wrong kernel gradients where rows lie on two mesh axes and
-        # the kernel on one of them and a third (jax 0.10.2, 2 x 2 x 2 CPU devices).
-        kernel = nn.with_logical_constraint(kernel.astype(self.dtype), (None, None, None, "channels"))
-        pad = self.kernel // 2 if self.padding is None else self.padding
-        y = jax.lax.conv_general_dilated(
-            x.astype(self.dtype),
-            kernel,
-            (self.stride, self.stride),
-            ((pad, pad), (pad, pad)),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )  # [B, H', W', features]
+        bias = None
         if self.use_bias:
             bias = self.param("bias", named(self.bias_init or default, ("norm",)), (self.features,), self.param_dtype)
-            y = y + bias.astype(self.dtype)
-        return y
+        pad = self.kernel // 2 if self.padding is None else self.padding
+        return conv2d(x.astype(self.dtype), kernel, bias, self.stride, pad)

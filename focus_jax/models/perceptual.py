@@ -86,17 +86,11 @@ class LPIPS(nn.Module):
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         vgg = VGG16(tuple(self.widths), tuple(self.depths), self.seed, **types, name="vgg")
         rows = a.shape[0]
-        # One pass over 2B rows, a and b of a row side by side: a batch axis sharded over the mesh stays where it is.
-        both = jnp.stack([a, b], axis=1).astype(jnp.float32).reshape(2 * rows, *a.shape[1:])
-        features = vgg((both - SHIFT) / SCALE)
+        # Two passes, so that a picture without gradient (the original, in training) costs no backward pass.
+        features = [vgg((x.astype(jnp.float32) - SHIFT) / SCALE) for x in (a, b)]
         total = jnp.zeros(rows, jnp.float32)
-        for i, x in enumerate(features):
-            x = x.astype(jnp.float32)
-            # The norm's gradient is not finite at 0, where all channels of a position can be after relu.
-            square = jnp.sum(x * x, axis=-1, keepdims=True)
-            norm = jnp.sqrt(jnp.where(square > 0, square, 1.0)) * (square > 0)
-            unit = (x / (norm + 1e-10)).reshape(rows, 2, *x.shape[1:])
-            difference = (unit[:, 0] - unit[:, 1]) ** 2
+        for i, (x, y) in enumerate(zip(*features, strict=True)):
+            difference = (_unit(x) - _unit(y)) ** 2
             lin = Conv(
                 1,
                 kernel=1,
@@ -107,3 +101,12 @@ class LPIPS(nn.Module):
             )
             total += jnp.mean(lin(difference), axis=(1, 2, 3))
         return total
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    """Features over their channel norm, float32."""
+    x = x.astype(jnp.float32)
+    # The norm's gradient is not finite at 0, where all channels of a position can be after relu.
+    square = jnp.sum(x * x, axis=-1, keepdims=True)
+    norm = jnp.sqrt(jnp.where(square > 0, square, 1.0)) * (square > 0)
+    return x / (norm + 1e-10)

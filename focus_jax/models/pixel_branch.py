@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from focus_jax.errors import UserError
 from focus_jax.models.parameters import Conv, at_block_boundary, scale_and_bias
 from focus_jax.models.simvq import SimVQ
-from focus_jax.models.stack import call_layer, run_stack
+from focus_jax.models.stack import call_layer, remat_policy, run_stack
 from focus_jax.ops.resize import nearest, pixel_shuffle, pixel_unshuffle
 
 
@@ -321,8 +321,14 @@ class Decoder(nn.Module):
                 **types,
                 name=f"up_{i}",
             )(x, zq)
-        x = nn.swish(SpatialNorm(self.groups, **types, name="norm_out")(x, zq))
-        return pixel_shuffle(Conv(3 * self.patch**2, **types, name="conv_out")(x), self.patch)
+
+        def tail(module: nn.Module, x: jax.Array, zq: jax.Array) -> jax.Array:
+            x = nn.swish(SpatialNorm(self.groups, **types, name="norm_out")(x, zq))
+            return Conv(3 * self.patch**2, **types, name="conv_out")(x)
+
+        if self.remat != "none":  # its activations are the largest of the network
+            tail = nn.remat(tail, policy=remat_policy(self.remat))
+        return pixel_shuffle(tail(self, x, zq), self.patch)
 
 
 class PixelBranch(nn.Module):

@@ -120,7 +120,8 @@ class Stage:
             "quantiser": total(mean(out["pixel"]["error"])),
         }
         if self.perceptual:
-            sums["perceptual"] = total(self.perceptual.apply({"params": params["perceptual"]}, fake, images))
+            distance = jax.checkpoint(lambda p, x: self.perceptual.apply({"params": p}, x, images))  # VGG at full size is large
+            sums["perceptual"] = total(distance(params["perceptual"], fake))
         aux: Metrics = {"psnr": (total(psnr(batch["image"], to_uint8(fake))), w.sum()), **self._codes(out, w)}
         if self.gan:
             judge = lambda p, x: self.gan.apply({"params": p}, x, w)

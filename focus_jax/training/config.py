@@ -22,7 +22,8 @@ from focus_jax.training import optimizer, sharding
 SCHEMA: dict[str, type | tuple[type, ...]] = {
     "stage": str, "name": str, "seed": int, "compute_dtype": str, "model": ConfigDict, "loss": ConfigDict,
     "init": ConfigDict, "init_weights": str, "alias": ConfigDict, "assign": (tuple, list), "groups": ConfigDict,
-    "mesh": ConfigDict, "sharding": str, "axes": ConfigDict, "accumulate": int, "validate_every": int, "validate_batches": int, "validate_weights": str,
+    "mesh": ConfigDict, "sharding": str, "axes": ConfigDict, "accumulate": int,
+    "validate_every": int, "validate_batches": int, "validate_weights": str,
     "checkpoint_every": int, "checkpoint_keep": int, "best": str, "log_every": int, "pictures_every": int,
     "health.spike": float, "health.warmup": int, "health.max_skipped": int, "health.watchdog": float,
     "profile_steps": (tuple, list), "hlo_dump": bool, "compile_cache": str, "data.sources": (tuple, list),

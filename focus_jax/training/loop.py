@@ -20,7 +20,7 @@ from data_pipelines.loader import Loader
 from data_pipelines.prepare import ensure_prepared
 from focus_jax import stages
 from focus_jax.training import config as config_lib
-from focus_jax.training import sharding, state, step
+from focus_jax.training import sharding, state, step, store
 from focus_jax.training.checkpoint import Checkpoints, initial_params
 from focus_jax.training.feed import Feed
 from focus_jax.training.flops import peak_flops, train_flops
@@ -51,6 +51,8 @@ def train(config: Any, workdir: epath.PathLike, *, data_restart: bool = False) -
     if first_process:
         workdir.mkdir(parents=True, exist_ok=True)
         (workdir / "config.json").write_text(config.to_json(indent=2) + "\n")
+    resumed = max(store.steps(workdir), default=0)
+    goodput = Goodput(workdir / "goodput.jsonl", resumed, writes=first_process)
     steps = config_lib.total_steps(config)
     stage = stages.create(config)
 
@@ -73,8 +75,6 @@ def train(config: Any, workdir: epath.PathLike, *, data_restart: bool = False) -
     # --------------------------------------------------- 3. state: the run's own checkpoint, else what config.init says
     plan = state.plan(config, stage.init, tuple(e.name for e in stage.events), steps, mesh)
     checkpoints = Checkpoints(workdir, config, plan)
-    resumed = checkpoints.latest() or 0
-    goodput = Goodput(workdir / "goodput.jsonl", resumed, writes=first_process)
     metrics = Metrics(workdir, steps, resumed)
     if resumed:
         trained, frozen, data_state = checkpoints.restore(resumed, plan)
@@ -91,11 +91,13 @@ def train(config: Any, workdir: epath.PathLike, *, data_restart: bool = False) -
 
     # -------------------------------------------------------------------------------------------------- 4. functions
     compiled = step.Compiled(config, stage, plan)
-    executables: dict[tuple[int, ...], tuple[Any, int]] = {}  # by shape: the step and its model FLOPs
+    executables: dict[tuple[Any, ...], tuple[Any, int]] = {}  # by phase and shape: the step and its model FLOPs
 
     def executable(stream, batch):
-        key = tuple(x.shape for x in batch.values())
+        key = stream["phase"], *(x.shape for x in batch.values())
         if key not in executables:
+            for old in [k for k in executables if k[0] != key[0]]:
+                del executables[old]  # a phase that is over: its programs take room on the device
             with compiled.scope(), goodput.measure("compile"), speed.pause(), watchdog.pause():
                 built = compiled.train.lower(trained, frozen, batch).compile()
                 flops = train_flops(stage, trained.params, frozen, batch, config.accumulate)

@@ -139,7 +139,7 @@ def shardings(tree: Any) -> Any:
 def init_params(
     plan: Plan, init: Callable[[jax.Array], Mapping[str, Any]], seed: int, only: set[str] | None = None
 ) -> Flat:
-    """Draws parameters, each shard on its own device. `only`: paths to make (default all); the rest is never computed."""
+    """Draws parameters, each shard on its own device. `only`: paths to make (default all), the rest is not computed."""
     wanted = {p: x for p, x in plan.abstract.items() if only is None or p in only}
 
     def draw(rng):

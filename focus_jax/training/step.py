@@ -159,7 +159,7 @@ def train_step(
         metrics["bad_records"] = batch["bad"].sum()
 
     params, opt, ema, health = {}, {}, {}, {}
-    squares: dict[str, dict[str, Any]] = {}
+    squares: dict[str, Any] = {}
     for g in plan.groups:
         params[g], opt[g], new_ema, health[g], updates, norm = guarded_update(
             plan, g, trained.params[g], grads[g], trained.opt[g], trained.ema.get(g), trained.health[g], config.health

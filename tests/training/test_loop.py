@@ -37,9 +37,9 @@ def command(workdir, pictures, steps=STEPS, *extra):
         f"--config.data.sources[0].path={pictures}", f"--config.data.validation[0].path={pictures}",
         f"--config.data.phases[0].steps={steps}", "--config.data.phases[0].streams[0].height=32",
         "--config.data.phases[0].streams[0].width=32", f"{pixel}.encoder.widths=(8,8)",
-        f"{pixel}.decoder.widths=(8,16)", f"{pixel}.codes=32", f"{pixel}.code_block=32", "--config.loss.codebook_start=5",
-        "--config.log_every=2", "--config.checkpoint_every=2", "--config.validate_every=6",
-        "--config.validate_batches=1", "--config.pictures_every=6", *extra,
+        f"{pixel}.decoder.widths=(8,16)", f"{pixel}.codes=32", f"{pixel}.code_block=32",
+        "--config.loss.codebook_start=5", "--config.log_every=2", "--config.checkpoint_every=2",
+        "--config.validate_every=6", "--config.validate_batches=1", "--config.pictures_every=6", *extra,
     ]  # fmt: skip
 
 
