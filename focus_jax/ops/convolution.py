@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Convolution with a bias whose parameter gradients are summed in float32, whatever dtype it computes in.
 
-Autodiff of a bfloat16 convolution gives a bfloat16 kernel gradient, and a mesh would sum its parts in bfloat16 too. Here
-the operands stay in the compute dtype, while the contraction over rows and places, across devices as well, is float32.
+Autodiff of a bfloat16 convolution gives a bfloat16 kernel gradient, and a mesh would sum its parts in bfloat16 too.
+Here the operands stay in the compute dtype, while the contraction over rows and places, across devices as well, is
+float32.
 """
 
 import functools
@@ -31,7 +32,7 @@ def conv2d(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, stride: int,
 
 
 def _gathered(kernel):
-    """Whole on every device but for tensor parallelism; after the cast, so that FSDP gathers half the bytes in bfloat16.
+    """Whole on every device but for tensor parallelism; after the cast: bfloat16 is half the bytes for FSDP to gather.
 
     Left to itself, XLA's partitioner also gave wrong kernel gradients where rows lie on two mesh axes and the kernel on
     one of them and a third (jax 0.10.2, 2 x 2 x 2 CPU devices).

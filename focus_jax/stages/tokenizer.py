@@ -120,7 +120,8 @@ class Stage:
             "quantiser": total(mean(out["pixel"]["error"])),
         }
         if self.perceptual:
-            distance = jax.checkpoint(lambda p, x: self.perceptual.apply({"params": p}, x, images))  # VGG at full size is large
+            # Rematerialised: at full size VGG's activations are large.
+            distance = jax.checkpoint(lambda p, x: self.perceptual.apply({"params": p}, x, images))
             sums["perceptual"] = total(distance(params["perceptual"], fake))
         aux: Metrics = {"psnr": (total(psnr(batch["image"], to_uint8(fake))), w.sum()), **self._codes(out, w)}
         if self.gan:

@@ -78,13 +78,15 @@ def train(config: Any, workdir: epath.PathLike, *, data_restart: bool = False) -
     metrics = Metrics(workdir, steps, resumed)
     if resumed:
         trained, frozen, data_state = checkpoints.restore(resumed, plan)
-        loader.check(data_state, restart=data_restart)
+        if data_restart:  # batch 0 of these data comes next, whatever the step
+            data_state = data_state | loader.state(0) | {"from": resumed}
+        loader.check(data_state)
     else:
         params, origins = initial_params(config, plan, stage.init)
         trained, frozen = state.begin(plan, params)
         del params
         checkpoints.start(frozen, origins)
-        data_state = loader.state(0)
+        data_state = loader.state(0) | {"from": 0}
     metrics.overview(plan.abstract)
     for text in _introduction(config, plan, loader, checkpoints, resumed):
         metrics.say(text)
@@ -126,11 +128,12 @@ def train(config: Any, workdir: epath.PathLike, *, data_restart: bool = False) -
     speed = Speed(steps, peak_flops(jax.devices()[0].device_kind, config.compute_dtype))
     if "speed" in data_state:
         speed.restore(data_state["speed"])
-    guard = SkipGuard(config.health.max_skipped, loader.names, workdir)
+    data_from = int(data_state["from"])  # step at which the data began; above 0 after data_restart
+    guard = SkipGuard(config.health.max_skipped, lambda k: loader.names(k - data_from), workdir)
     bad, window, figures = int(data_state.get("bad", 0)), Window(), {}
     pending_bad = []  # device scalars since the last log
     events = {e.step: e for e in stage.events}
-    batches = loader.iter_from(resumed if not data_restart else int(data_state["k"]))
+    batches = loader.iter_from(resumed - data_from)
     feed = Feed(batches, rows)
     terminated = threading.Event()
     with (
@@ -162,8 +165,7 @@ def train(config: Any, workdir: epath.PathLike, *, data_restart: bool = False) -
             validating = done % config.validate_every == 0 or last
             if done % config.log_every == 0 or last or leaving:
                 shown, _ = window.reduce()
-                bad += sum(int(x) for x in jax.device_get(pending_bad))
-                pending_bad.clear()
+                bad, pending_bad = bad + sum(int(x) for x in jax.device_get(pending_bad)), []
                 metrics.log(done, shown | speed.figures(done) | {"bad_records": bad})
                 goodput.flush(done)
                 if bad > config.data.bad_record_budget:
@@ -179,14 +181,17 @@ def train(config: Any, workdir: epath.PathLike, *, data_restart: bool = False) -
                 checkpoints.check()
                 if due:
                     with speed.pause(), watchdog.pause():
-                        kept = loader.state(done) | {"bad": bad, "speed": speed.state()}
-                        checkpoints.save(done, trained, frozen, kept, figures if validating else None, force=True)
+                        bad, pending_bad = bad + sum(int(x) for x in jax.device_get(pending_bad)), []
+                        kept = loader.state(done - data_from) | {"from": data_from, "bad": bad, "speed": speed.state()}
+                        measured = figures if validating and not leaving else None
+                        checkpoints.save(done, trained, frozen, kept, measured, force=True)
                 if leaving:
                     checkpoints.wait()
                     metrics.say(f"step {done:,} asked to stop: saved; the same command goes on from here")
                     goodput.flush(done)
                     return figures
         guard.finish()
+        _profile(config, workdir, steps)
         with goodput.measure("checkpoint"):
             checkpoints.wait()
         goodput.flush(steps)

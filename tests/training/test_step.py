@@ -12,6 +12,7 @@ from focus_jax.training import config as config_lib
 from focus_jax.training import parts, sharding, state, step
 
 SIZE, BATCH = 16, 16
+DRAWN: dict = {}
 
 
 def make_config(**overrides):
@@ -47,7 +48,19 @@ class Run:
         self.plan = state.plan(config, self.stage.init, names, 100, self.mesh)
         self.compiled = step.Compiled(config, self.stage, self.plan)
         self.rows = sharding.batch_sharding(self.mesh, sharding.table(config))
-        self.trained, self.frozen = state.begin(self.plan, state.init_params(self.plan, self.stage.init, 0))
+        self.trained, self.frozen = state.begin(self.plan, self.initial())
+
+    def initial(self):
+        """The same parameters for every mesh, drawn once for all runs of one architecture."""
+        key = tuple((p, x.shape) for p, x in self.plan.abstract.items())
+        if key not in DRAWN:
+            plan = self.plan
+            if self.mesh.size > 1:
+                one = sharding.make_mesh(dict.fromkeys(sharding.AXES, 1), jax.devices()[:1])
+                plan = state.plan(self.config, self.stage.init, (), 100, one)
+            DRAWN[key] = jax.device_get(state.init_params(plan, self.stage.init, 0))
+        # Buffers of their own: the state is donated, the drawn ones are kept.
+        return {p: jax.device_put(x.copy(), self.plan.abstract[p].sharding) for p, x in DRAWN[key].items()}
 
     def step(self, batch):
         with self.compiled.scope():
@@ -130,34 +143,39 @@ TABLES = {
 }
 
 
+SGD = {"groups__pixel__optimizer": "sgd", "groups__discriminator__optimizer": "sgd"}
+EXACT = {"groups__pixel__clip": 0.0, "groups__discriminator__clip": 0.0}  # so that the update is the gradient
+RATES = {"groups__pixel__lr": 1.0, "groups__discriminator__lr": 1.0}
+
+
+def sgd_step(devices, table, mesh, batch):
+    """(gradients, parameters) of one SGD step at rate 1: what left the parameters is the gradient."""
+    run = Run(make_config(**SGD, **EXACT, **RATES), devices, table, mesh)
+    before = jax.device_get(run.trained.params)
+    metrics = run.step(batch)
+    after = jax.device_get(run.trained.params)
+    return metrics, jax.tree.map(lambda a, b: a - b, before, after), after, run
+
+
 @pytest.fixture(scope="module")
 def reference():
-    """One device: first gradients, parameters after one SGD step, five AdamW losses, code histograms."""
+    """One device: gradients, parameters after one SGD step, metrics of five AdamW steps."""
     batches = [make_batch(seed) for seed in range(5)]
-    sgd = Run(make_config(groups__pixel__optimizer="sgd", groups__discriminator__optimizer="sgd"))
-    gradients = sgd.gradients(batches[0])
-    sgd.step(batches[0])
     adam = Run(make_config())
-    return batches, gradients, jax.device_get(sgd.trained.params), [adam.step(b) for b in batches]
+    return batches, sgd_step(1, "fsdp", None, batches[0]), [adam.step(b) for b in batches]
 
 
 @pytest.mark.parametrize("table", TABLES)
 def test_eight_devices_are_one(table, reference):
     """fp32: gradients to 1e-5 of their group's norm, parameters after SGD to 1e-5, five AdamW losses to 1e-4."""
-    batches, (loss, grads, _), params, metrics = reference
-    overrides = {"model__discriminator__norm": "none"}
-    exact = dict(groups__pixel__optimizer="sgd", groups__discriminator__optimizer="sgd", **overrides)
-    sgd = Run(make_config(**exact), 8, table, TABLES[table])
-    assert (
-        any(not x.sharding.is_fully_replicated for g in sgd.trained.params.values() for x in g.values())
-        or table == "data"
-    )
-    loss8, grads8, _ = sgd.gradients(batches[0])
-    assert loss8 == pytest.approx(loss, rel=1e-5)
+    batches, (first, grads, params, _), metrics = reference
+    first8, grads8, params8, run = sgd_step(8, table, TABLES[table], batches[0])
+    shards = [not x.sharding.is_fully_replicated for g in run.trained.params.values() for x in g.values()]
+    assert any(shards) == (table != "data")
+    assert first8["loss"] == pytest.approx(first["loss"], rel=1e-5)
     assert_groups_close(grads, grads8, 1e-5)
-    sgd.step(batches[0])
-    assert_groups_close(params, jax.device_get(sgd.trained.params), 1e-5)
-    adam = Run(make_config(**overrides), 8, table, TABLES[table])
+    assert_groups_close(params, params8, 1e-5)
+    adam = Run(make_config(), 8, table, TABLES[table])
     for batch, one in zip(batches, metrics):
         eight = adam.step(batch)
         flips = np.abs(eight["hist/pixel_codebook"] - one["hist/pixel_codebook"]).sum() / 2
