@@ -30,6 +30,7 @@ from focus_jax.describe import size
 from focus_jax.errors import UserError, one_sentence
 from focus_jax.training import config as config_lib
 from focus_jax.training import flops, parts, sharding, state, step
+from focus_jax.training.provenance import code_version
 
 REPLICATED_LIMIT = 64 * 2**20  # no larger argument or output may stand whole on every device under the fsdp table
 # GiB of one jax device: cloud.google.com/tpu/docs pages of v4, v5e, v5p, v6e and tpu7x (half a chip is a device there).
@@ -126,6 +127,7 @@ def report(
     hbm = HBM[kind] * 2**30 if kind in HBM else None
     found = {
         "config": config.name,
+        "commit": code_version(),
         "topology": topology,
         "slices": slices,
         "device_kind": kind,
@@ -274,7 +276,7 @@ def scale_table(reports: Sequence[Mapping[str, Any]]) -> str:
     """Reports as the rows of docs/scale.md."""
     header = (
         *("config", "slice", "shape", "batch", "accumulate", "TFLOP a device", f"step at {100 * MFU:.0f} % MFU"),
-        *("arguments", "temporaries", "memory in all", "fits", "collectives", "compile"),
+        *("arguments", "temporaries", "memory in all", "fits", "collectives", "compile", "commit"),
     )
     rows = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
     for r in reports:
@@ -287,7 +289,7 @@ def scale_table(reports: Sequence[Mapping[str, Any]]) -> str:
             f"{r['flops_per_device'] / 1e12:.1f}", f"{r['step_seconds']:.2f} s" if r["step_seconds"] else "-",
             show("arguments"), show("temporaries"), show("total"), {True: "yes", False: "no", None: "-"}[r["fits"]],
             f"{runs}, {size(moved)}" if runs else "-",
-            f"{r['compile_seconds']:.0f} s" if "compile_seconds" in r else "-",
+            f"{r['compile_seconds']:.0f} s" if "compile_seconds" in r else "-", r["commit"].replace("+dirty", "")[:7],
         ]  # fmt: skip
         rows.append("| " + " | ".join(str(c) for c in cells) + " |")
     return "\n".join(rows)

@@ -16,8 +16,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # (config, topology, shape): the costliest shape of the stage, and the square one most of its steps see.
 JOBS = [
     ("stage1_tokenizer", "v5e:16x16", "0/256x256"),
-    ("stage1_tokenizer", "v5p:4x4x4", "1/320x960"),
+    ("stage1_tokenizer", "v5e:16x16", "1/320x960"),
     ("stage1_tokenizer", "v5p:4x4x4", "0/256x256"),
+    ("stage1_tokenizer", "v5p:4x4x4", "1/320x960"),
 ]
 HEAD = """# The full step on slices that are not there
 
@@ -25,7 +26,7 @@ Made by `make scale`: the real train step of each full-size stage, compiled ahea
 TPU. Memory is XLA's `memory_analysis` of one device; collectives are how many run in a step and the bytes they leave on
 a device; TFLOP are model FLOPs (docs/benchmarks.md says which); the step time is an estimate at the stated MFU, not a
 measurement: nothing has run on a TPU yet. Under the fsdp table no argument or output above 64 MiB may be whole on every
-device; the last column lists those that are.
+device; the line below the table counts those that are.
 
 """
 
