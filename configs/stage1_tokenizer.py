@@ -98,6 +98,7 @@ def get_config(size: str = "full") -> ConfigDict:
     c.data.workers = 0 if tiny else 8  # Grain processes; 0 = threads in this one
     c.data.threads = 2 if tiny else 16
     c.data.prefetch = 8
+    c.data.verify = "auto"  # checksums of shards at first open: auto (up to 256 MiB), always, never
     c.data.bad_record_budget = 0 if tiny else 1_000  # substitutes over a whole run before all hosts stop
 
     c.validate_every = 500 if tiny else 2_000

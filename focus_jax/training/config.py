@@ -30,6 +30,7 @@ SCHEMA: dict[str, type | tuple[type, ...]] = {
     "data.validation": (tuple, list), "data.phases": (tuple, list), "data.max_crop_loss": float,
     "data.flip": float, "data.random_crop": bool, "data.workers": int, "data.threads": int, "data.prefetch": int,
     "data.bad_record_budget": int,
+    "data.verify": str,
 }  # fmt: skip
 GROUP: dict[str, type | tuple[type, ...]] = {
     "optimizer": str, "lr": float, "schedule": str, "warmup": int, "b1": float, "b2": float, "weight_decay": float,

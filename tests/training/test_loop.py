@@ -186,6 +186,32 @@ def test_two_processes_are_one(uninterrupted, pictures, tmp_path):
         assert loss == pytest.approx(one[step], rel=1e-4)
 
 
+@pytest.mark.slow
+def test_bad_records_stop_the_run_beyond_the_budget(pictures, tmp_path):
+    """Damaged records are replaced, counted and listed; more than the budget ends the run in one sentence."""
+    import shutil
+
+    damaged = tmp_path / "damaged"
+    shutil.copytree(pictures, damaged)
+    for shard in (damaged / "train").rglob("*.arrayrecord"):
+        data = bytearray(shard.read_bytes())
+        middle = len(data) // 2
+        data[middle : middle + 64] = bytes(64)
+        shard.write_bytes(data)
+    never = "--config.data.verify=never", "--config.checkpoint_every=1000", "--config.validate_every=1000"
+    start = lambda *args: subprocess.run(
+        command(*args), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300
+    )
+    refused = start(tmp_path / "a", damaged)
+    assert refused.returncode == 2 and "sha256" in refused.stderr, refused.stderr[-2000:]
+    over = start(tmp_path / "b", damaged, 40, *never)
+    assert over.returncode == 2 and "config.data.bad_record_budget" in over.stderr, over.stderr[-2000:]
+    run(command(tmp_path / "c", damaged, 40, *never, "--config.data.bad_record_budget=100000"))
+    listed = [json.loads(x) for x in (tmp_path / "c" / "bad_records.0.jsonl").read_text().splitlines()]
+    last = json.loads((tmp_path / "c" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert listed and {"source", "shard", "reason"} <= set(listed[0]) and last["bad_records"] == len(listed)
+
+
 def test_bad_commands_end_in_one_sentence(pictures, tmp_path):
     base = command(tmp_path / "w", pictures)
     cases = {
