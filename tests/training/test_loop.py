@@ -203,13 +203,16 @@ def test_bad_records_stop_the_run_beyond_the_budget(pictures, tmp_path):
         command(*args), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300
     )
     refused = start(tmp_path / "a", damaged)
-    assert refused.returncode == 2 and "sha256" in refused.stderr, refused.stderr[-2000:]
+    assert refused.returncode == 2 and "checksum" in refused.stderr, refused.stderr[-2000:]
     over = start(tmp_path / "b", damaged, 40, *never)
     assert over.returncode == 2 and "config.data.bad_record_budget" in over.stderr, over.stderr[-2000:]
     run(command(tmp_path / "c", damaged, 40, *never, "--config.data.bad_record_budget=100000"))
     listed = [json.loads(x) for x in (tmp_path / "c" / "bad_records.0.jsonl").read_text().splitlines()]
     last = json.loads((tmp_path / "c" / "metrics.jsonl").read_text().splitlines()[-1])
-    assert listed and {"source", "shard", "reason"} <= set(listed[0]) and last["bad_records"] == len(listed)
+    assert {"source", "shard", "reason"} <= set(listed[0])
+    met = {(x["k"], x["element"]) for x in listed}
+    # A record met twice on the way to one row is counted twice and listed once.
+    assert len(met) <= len(listed) <= last["bad_records"] < 2 * len(listed)
 
 
 def test_bad_commands_end_in_one_sentence(pictures, tmp_path):
