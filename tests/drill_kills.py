@@ -24,7 +24,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
         prepare.prepare("photographs", "", str(root / "data"), reader_options={"window": 192, "stride": 192})
-        more = ("--config.checkpoint_every=1", "--config.validate_every=40")
+        # Logged at every step too: a resumed run averages what it logs over its own steps only.
+        more = ("--config.checkpoint_every=1", "--config.validate_every=40", "--config.log_every=1")
         steps = 4 * args.kills
         test_loop.run(test_loop.command(root / "alone", root / "data", steps, *more))
         reached = test_loop.kill_and_restart(
