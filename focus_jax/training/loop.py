@@ -88,7 +88,7 @@ def train(config: Any, workdir: epath.PathLike, *, data_restart: bool = False) -
         checkpoints.start(frozen, origins)
         data_state = loader.state(0) | {"from": 0}
     metrics.overview(plan.abstract)
-    for text in _introduction(config, plan, loader, checkpoints, resumed):
+    for text in _introduction(config, stage, plan, loader, checkpoints, resumed):
         metrics.say(text)
 
     # -------------------------------------------------------------------------------------------------- 4. functions
@@ -199,7 +199,7 @@ def train(config: Any, workdir: epath.PathLike, *, data_restart: bool = False) -
     return figures
 
 
-def _introduction(config, plan, loader, checkpoints, resumed):
+def _introduction(config, stage, plan, loader, checkpoints, resumed):
     """What a user wants to see before the first step."""
     devices = jax.devices()
     mesh = dict(plan.mesh.shape)
@@ -211,8 +211,7 @@ def _introduction(config, plan, loader, checkpoints, resumed):
     for part, origin in checkpoints.origins.items():
         yield f"part {part}: from {origin}"
     yield from loader.summary()
-    stage_notes = stages.create(config).notes()
-    yield from (f"note: {note}" for note in stage_notes)
+    yield from (f"note: {note}" for note in stage.notes())
     if resumed:
         yield f"resumed from step {resumed:,}"
 
