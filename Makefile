@@ -11,7 +11,7 @@ REPORT ?= report
 
 export TF_CPP_MIN_LOG_LEVEL = 2
 
-.PHONY: help quickstart test test-all ladder lint scale lock clean
+.PHONY: help quickstart test test-all ladder standins assets lint scale lock clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -25,10 +25,10 @@ $(VENV)/test: $(VENV)/core requirements-test.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
 	touch $@
 
-quickstart: $(VENV)/core ## set up, train a little on photographs, evaluate, write report/index.html (minutes, two cores)
+quickstart: $(VENV)/core ## set up, train a little on the world, evaluate, write report/index.html (minutes, two cores)
 	$(PY) -m focus_jax.train --config=configs/stage1_tokenizer.py:tiny --workdir=runs/quickstart \
 	  --config.data.phases[0].steps=900 --config.validate_every=300 --config.pictures_every=300 --config.checkpoint_every=300
-	$(PY) -m focus_jax.evaluate --config=configs/eval.py:reconstruction --checkpoint=runs/quickstart --report=$(REPORT)
+	$(PY) -m focus_jax.evaluate --config=configs/eval.py:world_reconstruction --checkpoint=runs/quickstart --report=$(REPORT)
 	@echo "open $(REPORT)/index.html"
 
 test: $(VENV)/test ## set up and run the fast tests (under 12 minutes on two cores)
@@ -43,6 +43,12 @@ lint: $(VENV)/test ## ruff, and mypy on what is not JAX array code
 
 ladder: $(VENV)/core ## train the tiny stages (STAGES=..., BUDGET=ladder|long), evaluate each into report/; resumable
 	$(PY) launch/ladder.py --stages=$(STAGES) --budget=$(BUDGET) --report=$(REPORT)
+
+standins: $(VENV)/core ## train the stand-ins for public weights on the world and evaluate them (long; resumable)
+	$(PY) launch/ladder.py --standins --report=$(REPORT)
+
+assets: $(VENV)/core ## copy trained stand-ins into assets/ where their figures are not worse
+	$(PY) launch/assets.py --report=$(REPORT)
 
 scale: $(VENV)/test ## compile every stage for every chip and renew docs/scale.md (long)
 	$(PY) launch/scale.py

@@ -2,17 +2,38 @@
 # SPDX-License-Identifier: Apache-2.0
 """Benchmarks by name: `python -m focus_jax.evaluate --config=configs/eval.py:NAME --checkpoint=DIR`.
 
-reconstruction    the tokenizer on held-out pictures: PSNR, SSIM, perceptual distance, codebook usage
+reconstruction          the tokenizer on held-out photographs: PSNR, SSIM, perceptual distance, codebook usage
+world_reconstruction    the same on the world, and what the checker reads off the reconstructions
+questions               answers to questions about pictures
+segmentation            by words, by a marked region, panoptic
+video                   objects followed through clips
+generation              pictures drawn from captions, read by the checker
+editing                 instructions followed, and what they should have left alone
+
+open_NAME, of a benchmark of the world, measures on the split `open`: shapes in colours that no training scene shows. Its
+figures are called open_FIGURE. Another preset beside it: --config.data.preset=hard --config.label=hard
 """
 
 from ml_collections import ConfigDict
 
 
 def get_config(name: str = "reconstruction") -> ConfigDict:
-    if name != "reconstruction":
-        raise ValueError(f"configs/eval.py:{name}: expected :reconstruction")
+    known = {f.__name__: f for f in (world_reconstruction, questions, segmentation, video, generation, editing)}
+    if name == "reconstruction":
+        return reconstruction()
+    plain = name.removeprefix("open_")
+    if plain not in known:
+        raise ValueError(f"configs/eval.py:{name}: expected one of reconstruction, {', '.join(known)} or open_ before them")
+    c = known[plain]()
+    if plain != name:
+        c.label, c.data.split = "open", "open"
+    return c
+
+
+def reconstruction() -> ConfigDict:
     c = ConfigDict()
     c.evaluator = "reconstruction"  # focus_jax/evaluation/reconstruction.py
+    c.label = ""  # put before the benchmark's and every figure's name
     c.data = ConfigDict()
     c.data.name = "photographs"
     c.data.path = "data/photographs"  # made by data_pipelines.prepare; photographs make themselves
@@ -25,4 +46,59 @@ def get_config(name: str = "reconstruction") -> ConfigDict:
     # "" = random features of fixed seed; the figure is then called perceptual_random.
     c.perceptual = ""
     c.shown = 16  # pictures in the report
+    return c
+
+
+def _world(evaluator: str, side: int, scenes: int = 1_000) -> ConfigDict:
+    c = ConfigDict()
+    c.evaluator = evaluator
+    c.label = ""  # put before the benchmark's and every figure's name
+    c.data = ConfigDict()
+    c.data.reader = "world"
+    c.data.preset = "easy"
+    c.data.split = "test"
+    c.data.first = 0  # index of the first scene
+    c.data.scenes = scenes
+    c.side = side  # pixels of the pictures
+    c.batch_size = 32
+    c.shown = 16  # items in each gallery of the report
+    return c
+
+
+def world_reconstruction() -> ConfigDict:
+    c = _world("reconstruction", side=64)
+    c.perceptual = ""
+    return c
+
+
+def questions() -> ConfigDict:
+    c = _world("questions", side=128)
+    c.per_scene = 2
+    c.blind_scenes = 5_000  # of the split train, from whose questions the blind answers are learnt
+    return c
+
+
+def segmentation() -> ConfigDict:
+    c = _world("segmentation", side=128)
+    c.referring = 2  # expressions a scene, of kinds in equal shares
+    c.reasoning = 1
+    return c
+
+
+def video() -> ConfigDict:
+    c = _world("video", side=128, scenes=200)  # each scene is the start of a clip
+    c.frames = 6  # of every clip, so that all have one shape
+    c.shown = 8
+    return c
+
+
+def generation() -> ConfigDict:
+    c = _world("generation", side=64)
+    c.seed = 0  # of the model's sampling
+    return c
+
+
+def editing() -> ConfigDict:
+    c = _world("editing", side=128)
+    c.seed = 0  # of the model's sampling
     return c

@@ -57,3 +57,43 @@ def perceptual(size: str) -> ConfigDict:
     """VGG16 stages that LPIPS reads (relu1_2 ... relu5_3)."""
     widths = (64, 128, 256, 512, 512) if size == "full" else (8, 16, 32, 32, 32)
     return ConfigDict(dict(widths=widths))
+
+
+def vit(size: str) -> ConfigDict:
+    """Semantic encoder: the vision tower of Qwen2-VL-7B (arXiv 2409.12191), the encoder of ILLUME+'s tokenizer."""
+    if size == "full":
+        return ConfigDict(
+            dict(
+                depth=32,
+                width=1280,
+                heads=16,
+                mlp_ratio=4,
+                patch=14,
+                merge=2,  # 2 x 2 patches become a token
+                temporal=2,  # a patch spans two frames; a picture is shown twice
+                out=3584,  # the 7B model's width
+                scan=True,
+                remat="full",
+            )
+        )
+    return ConfigDict(
+        dict(depth=4, width=96, heads=4, mlp_ratio=4, patch=8, merge=2, temporal=2, out=192, scan=False, remat="none")
+    )
+
+
+def convnext(size: str) -> ConfigDict:
+    """Hierarchical encoder: ConvNeXt-L (arXiv 2201.03545; FOCUS section 3.1)."""
+    if size == "full":
+        return ConfigDict(
+            dict(
+                widths=(192, 384, 768, 1536),
+                depths=(3, 3, 27, 3),
+                patch=4,
+                layer_scale=1e-6,  # start value; imported weights bring their own
+                scan=True,
+                remat="full",
+            )
+        )
+    return ConfigDict(
+        dict(widths=(24, 48, 80, 112), depths=(1, 1, 2, 1), patch=4, layer_scale=0.1, scan=False, remat="none")
+    )

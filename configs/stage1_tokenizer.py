@@ -11,7 +11,7 @@ Full recipe (FOCUS Table 6 and section 3.5; what the paper leaves open follows t
     Needs a slice whose devices divide the batch of 256; `python -m focus_jax.compile` prints what a device needs.
     Expected result: not trained at this size yet.
 
-Tiny, on photographs, two CPU cores (figures and how they were measured: docs/benchmarks.md):
+Tiny, on the world, two CPU cores (figures and how they were measured: docs/benchmarks.md):
 
     python -m focus_jax.train --config=configs/stage1_tokenizer.py:tiny --workdir=runs/stage1_tokenizer
 """
@@ -78,11 +78,12 @@ def get_config(size: str = "full") -> ConfigDict:
 
     c.data = ConfigDict()
     if tiny:
-        source = {"name": "photographs", "path": "data/photographs", "reader": "photographs", "weight": 1.0}
+        source = {"name": "world", "reader": "world", "weight": 1.0, "options": {"preset": "easy"}}  # drawn as it is read
+        held_out = source | {"options": {"preset": "easy", "count": 256}}
         stream = {"shape_class": "picture", "height": 64, "width": 64, "batch_size": 8, "share": 1}
         c.data.phases = [{"steps": 3_000, "streams": [stream]}]
     else:
-        source = {"name": "pictures", "path": "data/pictures", "reader": "", "weight": 1.0}
+        held_out = source = {"name": "pictures", "path": "data/pictures", "reader": "", "weight": 1.0}
         c.data.phases = [  # FOCUS 3.5: 136k steps at 256, 28k at 512, batch 256
             {
                 "steps": 136_000,
@@ -91,10 +92,10 @@ def get_config(size: str = "full") -> ConfigDict:
             {"steps": 28_000, "streams": buckets.picture_streams(512, 256, SHARES)},
         ]
     c.data.sources = [source]
-    c.data.validation = [dict(source)]  # their validation split
+    c.data.validation = [dict(held_out)]  # its validation split
     c.data.max_crop_loss = 0.2  # ILLUME+: a picture that loses more to the bucket's crop is left out
-    c.data.flip = 0.5
-    c.data.random_crop = True
+    c.data.flip = 0.0 if tiny else 0.5
+    c.data.random_crop = not tiny
     c.data.workers = 0 if tiny else 8  # Grain processes; 0 = threads in this one
     c.data.threads = 2 if tiny else 16
     c.data.prefetch = 8
@@ -102,7 +103,7 @@ def get_config(size: str = "full") -> ConfigDict:
     c.data.bad_record_budget = 0 if tiny else 1_000  # substitutes over a whole run before all hosts stop
 
     c.validate_every = 500 if tiny else 2_000
-    c.validate_batches = 32 if tiny else 16  # tiny: all 195 held-out crops
+    c.validate_batches = 32 if tiny else 16  # tiny: all 256 scenes
     c.validate_weights = "ema"  # of groups that keep one; else raw
     c.checkpoint_every = 500 if tiny else 1_000
     c.checkpoint_keep = 2

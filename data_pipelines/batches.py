@@ -6,7 +6,8 @@ import json
 
 import numpy as np
 
-from data_pipelines import seeds, transforms
+from data_pipelines import rows as rows_lib
+from data_pipelines import seeds
 from data_pipelines.errors import DataError
 from data_pipelines.mixture import Mixture
 from data_pipelines.schedule import Schedule
@@ -34,7 +35,9 @@ class Batches:
         elements = ordinal * size + order[rows]
         batch, problems = _empty(k, stream, elements), []
         for row, element in enumerate(elements.tolist()):
-            batch["image"][row], found = self._element(stream_id, stream, element)
+            values, found = self._element(stream_id, stream, element)
+            for name, value in values.items():
+                batch[name][row] = value
             batch["bad"][row] = len(found)
             problems += [problem | {"k": k} for problem in found]
         return batch | {"problems": json.dumps(problems)}
@@ -52,8 +55,8 @@ class Batches:
                 out.append(f"{source.name}:{source.where(record) if hasattr(source, 'where') else record}")
         return out
 
-    def _element(self, stream_id: int, stream: dict, element: int) -> tuple[np.ndarray, list[dict]]:
-        """The picture of an element and what was wrong with the records that it should have come from."""
+    def _element(self, stream_id: int, stream: dict, element: int) -> tuple[dict, list[dict]]:
+        """The row of an element and what was wrong with the records that it should have come from."""
         mixture = self.mixtures[stream_id]
         problems: list[dict] = []
         index = element
@@ -61,10 +64,10 @@ class Batches:
             number, record = mixture[index]
             source = mixture.sources[number]
             rng = seeds.generator(self._seed, seeds.AUGMENT, stream_id, element)
-            picture = _picture(source, record, stream, rng=rng, **self._options)
-            if not isinstance(picture, dict):
-                return picture, problems
-            problems.append(picture | {"element": element})
+            values, problem = _row(source, record, stream, rng=rng, **self._options)
+            if problem is None:
+                return values, problems
+            problems.append(problem | {"element": element})
             index = seeds.integer(self._seed, seeds.SUBSTITUTE, stream_id, element, attempt)
         raise DataError(
             f"{source.name}: {_ATTEMPTS} records tried in a row for element {element} are bad, the last one because of "
@@ -105,36 +108,32 @@ class Pass:
                 if record < len(source):
                     break
                 record -= len(source)
-            picture = _picture(source, record, stream, max_crop_loss=self._max_crop_loss)
-            if isinstance(picture, dict):
+            values, problem = _row(source, record, stream, max_crop_loss=self._max_crop_loss)
+            if problem is not None:
                 batch["bad"][row] = 1
-                problems.append(picture | {"k": k, "element": element})
-            else:
-                batch["image"][row], batch["weight"][row] = picture, 1
+                problems.append(problem | {"k": k, "element": element})
+                continue
+            batch["weight"][row] = 1
+            for name, value in values.items():
+                batch[name][row] = value
         return batch | {"problems": json.dumps(problems)}
 
 
 def _empty(k: int, stream: dict, elements: np.ndarray) -> dict:
-    rows = len(elements)
-    return {
-        "k": np.int64(k),
-        "image": np.zeros((rows, stream["height"], stream["width"], 3), np.uint8),
-        "weight": np.ones(rows, np.float32),
-        "element": (elements & 0xFFFFFFFF).astype(np.uint32),
-        "bad": np.zeros(rows, np.int32),
-    }
+    fields = rows_lib.fields(stream) | rows_lib.COMMON
+    batch = {name: np.zeros((len(elements), *shape), dtype) for name, (shape, dtype) in fields.items()}
+    batch["weight"][:] = 1
+    batch["element"][:] = elements & 0xFFFFFFFF
+    return batch | {"k": np.int64(k)}
 
 
-def _picture(source, record: int, stream: dict, **options) -> np.ndarray | dict:
-    """The picture, uint8 [H, W, 3], or what is wrong with the record."""
+def _row(source, record: int, stream: dict, **options) -> tuple[dict, dict | None]:
+    """The row's values, and what is wrong with the record (None: nothing)."""
     key = None
     try:
         example = source[record]
         key = example.id
-        if not example.images:
-            raise DataError(f"{key}: has no image, expected one.")
-        bucket = stream["height"], stream["width"]
-        return transforms.picture(example.images[0].data, bucket, name=key, **options)
+        return rows_lib.row(example, stream, **options), None
     except DataError as error:
         shard, number = source.where(record) if hasattr(source, "where") else (None, record)
-        return {"source": source.name, "shard": shard, "record": number, "key": key, "reason": str(error)}
+        return {}, {"source": source.name, "shard": shard, "record": number, "key": key, "reason": str(error)}

@@ -17,7 +17,7 @@ import numpy as np
 
 from data_pipelines.errors import DataError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 1  # changes when an older record would be misread; a field added at its default changes nothing
 
 _ARRAY = 1  # msgpack extension code
 
@@ -104,11 +104,12 @@ class Mask(Record):
 class Instance(Record):
     """One object in one picture or frame; the same `track` in other frames is the same object.
 
-    box: float (x, y, width, height); frame: index into frames, or into images where there are no frames;
-    part_of: index into Example.instances.
+    attributes: words such as its colour; box: float (x, y, width, height); frame: index into frames, or into images where
+    there are no frames; part_of: index into Example.instances.
     """
 
     category: str = ""
+    attributes: list[str] = dataclasses.field(default_factory=list)
     mask: Mask | None = None
     box: list[float] | None = None
     track: int | None = None

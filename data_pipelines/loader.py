@@ -17,19 +17,21 @@ import numpy as np
 from absl import flags
 from etils import epath
 
+from data_pipelines import rows as rows_lib
 from data_pipelines import seeds, settings
 from data_pipelines.batches import Batches, Pass
 from data_pipelines.errors import DataError
 from data_pipelines.mixture import Mixture
 from data_pipelines.schedule import Schedule
 from data_pipelines.shards import Shards
+from data_pipelines.world.examples import World
 
 
 class Loader:
     """Batches of a data config.
 
     A batch is a dict of numpy arrays for the rows of this host, in the order `rows` gives:
-      image    uint8 [rows, H, W, 3]
+      image    uint8 [rows, H, W, 3], and what else the stream's shape class has (rows.py)
       weight   float32 [rows], 0 where the row does not count (padding in `once`)
       element  uint32 [rows], the global element index (modulo 2^32)
       bad      int32 [rows], how many records were replaced on the way to this row
@@ -62,8 +64,8 @@ class Loader:
         self._open: list[BatchIterator] = []
         mixtures = []
         for stream in self.schedule.streams:
-            if stream["shape_class"] not in settings.SHAPE_CLASSES:
-                expected = ", ".join(settings.SHAPE_CLASSES)
+            if stream["shape_class"] not in rows_lib.FIELDS:
+                expected = ", ".join(rows_lib.FIELDS)
                 raise DataError(f"data.phases: shape_class is '{stream['shape_class']}', expected one of {expected}.")
             sources = self._sources("sources", "train", stream)
             weights = [source.get("weight", 1.0) for source, _ in sources]
@@ -80,6 +82,9 @@ class Loader:
         for source in self.config[group]:
             if source["name"] in self._objects:
                 data = self._objects[source["name"]](source.get("split", split), stream)
+            elif source.get("reader") == "world" and not source.get("path"):
+                options = source.get("options") or {}
+                data = World(name=source["name"], split=source.get("split", split), **options)
             else:
                 if not source.get("path"):
                     raise DataError(f"data.{group}: '{source['name']}' has no path, expected a prepared directory.")

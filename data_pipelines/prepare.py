@@ -136,8 +136,11 @@ def prepare(
 def ensure_prepared(source) -> None:
     """Prepares a config source {path, reader, options} whose path holds no manifest yet, if that needs no download.
 
-    Call it in one process of a run, before the others open the source.
+    Call it in one process of a run, before the others open the source. A source
+    of the world without a path is drawn as it is read.
     """
+    if source.get("reader") == "world" and not source.get("path"):
+        return
     if (epath.Path(source["path"]) / shards.MANIFEST).exists():
         return
     reader = source.get("reader")

@@ -21,7 +21,6 @@ FIELDS: dict[str, Any] = {
     "verify": "auto",  # checksums of shards: auto, always, never (shards.py)
 }
 SOURCE_FIELDS = ("name", "path", "weight", "reader", "split", "options")
-SHAPE_CLASSES = ("picture",)
 
 
 def plain(config: Any) -> Any:

@@ -15,6 +15,7 @@ What `decode` does with unusual files:
   several frames (GIF, TIFF)                                     the first frame
 """
 
+import dataclasses
 import io
 import math
 
@@ -78,7 +79,26 @@ def cover(image: Image.Image, bucket: buckets.Bucket) -> Image.Image:
     return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
 
 
-def picture(
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """Where a picture's pixels went: x' = scale[0] * x - left, y' = scale[1] * y - top, then mirrored in `width`."""
+
+    scale: tuple[float, float]
+    left: int
+    top: int
+    width: int
+    flipped: bool
+
+    def boxes(self, boxes: np.ndarray) -> np.ndarray:
+        """(x, y, width, height) [N, 4] in pixels of the picture -> the same in pixels of the crop, not cut to it."""
+        out = np.asarray(boxes, np.float64).reshape(-1, 4) * (*self.scale, *self.scale)
+        out[:, :2] -= self.left, self.top
+        if self.flipped:
+            out[:, 0] = self.width - out[:, 0] - out[:, 2]
+        return out
+
+
+def place(
     data: bytes,
     bucket: buckets.Bucket,
     *,
@@ -87,35 +107,42 @@ def picture(
     random_crop: bool = False,
     max_crop_loss: float = buckets.MAX_CROP_LOSS,
     name: str = "image",
-) -> np.ndarray:
+) -> tuple[np.ndarray, Placement]:
     """Decodes `data` to the bucket: resize to cover, crop (centre, or anywhere), flip with probability `flip`.
 
     Without `rng` the crop is the centre and nothing is flipped. With it three numbers are drawn whatever the options,
     so that switching one of them leaves the others' outcome alone.
 
     Returns:
-      uint8 [H, W, 3].
+      uint8 [H, W, 3], and where its pixels came from.
     Raises:
       DataError: a picture that does not decode, or that would lose more than `max_crop_loss` to the crop.
     """
-    image = decode(data, name)
+    original = decode(data, name)
     height, width = bucket
-    loss = buckets.crop_loss(image.height, image.width, bucket)
+    loss = buckets.crop_loss(original.height, original.width, bucket)
     if loss > max_crop_loss:
         raise DataError(
-            f"{name}: {image.width} x {image.height} would lose {loss:.0%} of its area in bucket {height}x{width}, "
-            f"expected at most {max_crop_loss:.0%}."
+            f"{name}: {original.width} x {original.height} would lose {loss:.0%} of its area in bucket "
+            f"{height}x{width}, expected at most {max_crop_loss:.0%}."
         )
-    image = cover(image, bucket)
+    image = cover(original, bucket)
+    scale = image.width / original.width, image.height / original.height
     u_flip, u_y, u_x = (1.0, 0.5, 0.5) if rng is None else rng.random(3)
     if not random_crop:
         u_y = u_x = 0.5
     top = min(int(u_y * (image.height - height + 1)), image.height - height)
     left = min(int(u_x * (image.width - width + 1)), image.width - width)
     image = image.crop((left, top, left + width, top + height))  # in PIL: numpy is five times slower at both
-    if u_flip < flip:
+    flipped = bool(u_flip < flip)
+    if flipped:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return np.asarray(image)
+    return np.asarray(image), Placement(scale, left, top, width, flipped)
+
+
+def picture(data: bytes, bucket: buckets.Bucket, **options) -> np.ndarray:
+    """The picture that `place` makes, uint8 [H, W, 3]."""
+    return place(data, bucket, **options)[0]
 
 
 def tokenizer_size(height: int, width: int, min_pixels: int, max_pixels: int, multiple: int = 16) -> tuple[int, int]:

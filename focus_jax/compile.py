@@ -25,6 +25,7 @@ import numpy as np
 from etils import epath
 from jax.experimental import topologies
 
+from data_pipelines import rows as batch_rows
 from focus_jax import hlo, stages
 from focus_jax.describe import size
 from focus_jax.errors import UserError, one_sentence
@@ -37,16 +38,6 @@ REPLICATED_LIMIT = 64 * 2**20  # no larger argument or output may stand whole on
 HBM = {"TPU v4": 32, "TPU v5 lite": 16, "TPU v5": 95, "TPU v6 lite": 32, "TPU7x": 96}
 WORKING = 6.5  # fitted to two compiles of the full stage 1 step for v5p:4x4x4: 256x256 (8.1 GiB) and 320x960 (34.1 GiB)
 MFU = 0.4  # for the estimate of the step time
-
-# What the loader gives for each shape class: {name: (shape after the rows, dtype)}.
-BATCH = {
-    "picture": lambda s: {
-        "image": ((s["height"], s["width"], 3), np.uint8),
-        "weight": ((), np.float32),
-        "element": ((), np.uint32),
-        "bad": ((), np.int32),
-    }
-}
 
 
 def topology_devices(topology: str, slices: int = 1) -> list[Any]:
@@ -93,7 +84,7 @@ def shape_name(stream: Mapping[str, Any]) -> str:
 def abstract_batch(config: Any, stream: Mapping[str, Any], mesh: Any) -> dict[str, jax.ShapeDtypeStruct]:
     """The global batch of a sub-stream, rows sharded."""
     rows, n = sharding.batch_sharding(mesh, sharding.table(config)), stream["batch_size"]
-    fields = BATCH[stream["shape_class"]](stream)
+    fields = batch_rows.fields(stream) | batch_rows.COMMON
     return {k: jax.ShapeDtypeStruct((n, *shape), dtype, sharding=rows) for k, (shape, dtype) in fields.items()}
 
 

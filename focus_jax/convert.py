@@ -20,7 +20,10 @@ Out of a run, one of its steps, or such a file:
     In torch: model.load_state_dict(safetensors.torch.load_file("dualvitok.safetensors")).
 
 Formats: dualvitok (pixel half of the ILLUME+ tokenizer; keys of its semantic half are passed over and counted),
-patchgan, vgg16 (torchvision), lpips (the whole LPIPS module), lpips_lin (its five lin layers alone: vgg.pth of lpips).
+patchgan, vgg16 (torchvision), lpips (the whole LPIPS module), lpips_lin (its five lin layers alone: vgg.pth of lpips),
+qwen2_vl_vision (the vision tower out of a file of Qwen2-VL, of the tower alone or of DualViTok), convnext
+(transformers' ConvNextBackbone), convnext_classifier (its ConvNextForImageClassification), convnext_timm (timm, or the
+trunk of open_clip's). The last two hold no norms of the output maps: these are set to one and zero, and counted.
 Sources: .safetensors, or torch's .pth, .pt, .bin, .ckpt, read without torch and without running code from the file.
 A key that is unknown, missing or of another shape ends the command in one sentence.
 """
@@ -103,7 +106,9 @@ def _import(args: argparse.Namespace) -> None:
         flat |= ours
         left_out = formats.table(name).left_out(files.read_weights(source))
         passed = f", {len(left_out)} keys of other parts passed over ({left_out[0]}, ...)" if left_out else ""
-        print(f"{source}: {len(ours)} arrays, {sum(x.size for x in ours.values()):,} numbers{passed}")
+        constant = formats.table(name).set_to_constants(ours)
+        fixed = f", {len(constant)} of them not in the file but constants ({constant[0]}, ...)" if constant else ""
+        print(f"{source}: {len(ours)} arrays, {sum(x.size for x in ours.values()):,} numbers{fixed}{passed}")
     note = ", ".join(f"{name} {epath.Path(source).name}" for name, source in zip(args.format, args.source, strict=True))
     prints = store.save_safetensors(output, flat, config, f"imported: {note}")
     print(f"wrote {output}: " + ", ".join(f"{part} {fingerprint}" for part, fingerprint in prints.items()))

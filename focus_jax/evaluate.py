@@ -4,10 +4,11 @@
 
     python -m focus_jax.evaluate --config=configs/eval.py:reconstruction --checkpoint=runs/stage1_tokenizer
 
-Prints a table; writes REPORT/metrics.json (stage -> figures as plain numbers, beside n, standard_error, seconds, steps,
-seed, commit, fingerprint, budget), REPORT/BENCHMARK.protocol.json (everything the figures depend on) and
-REPORT/index.html. The checkpoint is a run directory (its best step), one step of it, or a safetensors file. Any field
-of the config can be set: --config.data.path=data/mine --config.data.split=validation --config.height=256
+Prints a table; writes REPORT/metrics.json (stage -> figures as plain numbers, beside n, standard_error, baselines,
+seconds, steps, seed, commit, fingerprint, budget), REPORT/BENCHMARK.protocol.json (what the figures depend on) and
+REPORT/index.html. Other benchmarks of the same checkpoint add to the stage's figures. The checkpoint is a run directory
+(its best step), one step of it, or a safetensors file. Any field of the config can be set:
+--config.data.path=data/mine --config.data.split=validation --config.height=256
 """
 
 import argparse
@@ -33,7 +34,7 @@ def evaluate(config: Any, checkpoint: str, report: str, budget: str = "ladder", 
       budget: which budget the run was given, "ladder" (15 minutes on two cores) or "long".
       weights: "ema" or "raw".
 
-    Returns: the stage's entry of REPORT/metrics.json.
+    Returns: the stage's entry of REPORT/metrics.json, figures of its other benchmarks included.
     """
     import focus_jax
     from focus_jax.evaluation import report as reports
@@ -43,17 +44,22 @@ def evaluate(config: Any, checkpoint: str, report: str, budget: str = "ladder", 
     name = f"focus_jax.evaluation.{config.evaluator}"
     if not str(config.evaluator).isidentifier() or importlib.util.find_spec(name) is None:
         raise UserError(f"config.evaluator: {config.evaluator!r} is no module of focus_jax/evaluation.")
+    reports.read(report)  # a folder that cannot be added to is better known now than after measuring
     began = time.time()
     model = focus_jax.load(checkpoint, weights=weights)
     evaluator = importlib.import_module(name).Evaluator(config)
     figures = evaluator.run(model)
     eval_seconds = time.time() - began
 
+    reserved = sorted(figures.keys() & set(reports.RESERVED))
+    if reserved:
+        raise UserError(f"config.evaluator: {config.evaluator} names a figure {reserved[0]}; choose another name.")
     run = reports.run_facts(checkpoint)
     entry = {
-        **{k: value for k, (value, _, _) in figures.items()},
-        "n": {k: n for k, (_, n, _) in figures.items()},
-        "standard_error": {k: error for k, (_, n, error) in figures.items() if error},
+        **{k: float(value) for k, (value, _, _) in figures.items()},
+        "n": {k: int(n) for k, (_, n, _) in figures.items()},
+        "standard_error": {k: float(error) for k, (_, _, error) in figures.items() if error},
+        "baselines": getattr(evaluator, "baselines", {}),
         "seconds": run.seconds,
         "eval_seconds": eval_seconds,
         "steps": run.steps,
@@ -62,8 +68,10 @@ def evaluate(config: Any, checkpoint: str, report: str, budget: str = "ladder", 
         "fingerprint": model.fingerprints,
         "checkpoint": model.label,
         "budget": budget,
+        "device": run.device,
     }
     protocol = {
+        **getattr(evaluator, "protocol", {}),
         "benchmark": evaluator.name,
         "config": json.loads(config.to_json()),
         "config_hash": config_lib.digest(config),
@@ -72,22 +80,26 @@ def evaluate(config: Any, checkpoint: str, report: str, budget: str = "ladder", 
         "commit": code_version(),
     }
     stage = model.config.name.partition(":")[0]
-    folder = epath.Path(report)
-    reports.add(folder, stage, entry, protocol, evaluator.shown, run)
     _print(stage, evaluator.name, figures, entry)
-    return entry
+    shown, galleries = getattr(evaluator, "shown", {}), getattr(evaluator, "galleries", ())
+    return reports.add(epath.Path(report), stage, entry, protocol, shown, run, galleries)
 
 
 def _print(stage: str, benchmark: str, figures: Any, entry: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from focus_jax.evaluation import goals
+
+    values = {name: value for name, (value, _, _) in figures.items()}
     table = Table(title=f"{stage}: {benchmark}", title_justify="left")
-    for column in ("figure", "value", "standard error", "n"):
+    for column in ("figure", "value", "standard error", "n", f"goal ({entry['budget']})"):
         table.add_column(column, justify="left" if column == "figure" else "right")
     for name, (value, n, error) in figures.items():
-        table.add_row(name, f"{value:.4g}", f"{error:.2g}" if error else "-", str(n))
-    Console(width=80).print(table)
+        verdict = goals.judge(stage, name, entry["budget"], values)
+        goal = f"{verdict.goal}: {verdict.mark}" if verdict else "-"
+        table.add_row(name, f"{value:.4g}", f"{error:.2g}" if error else "-", str(n), goal)
+    Console(width=100).print(table)
     print(f"trained {entry['steps']} steps in {entry['seconds']:.0f} s; evaluated in {entry['eval_seconds']:.0f} s")
 
 

@@ -5,6 +5,7 @@
 make ladder                               every stage, at most 15 minutes each on two cores
 make ladder STAGES=stage1_tokenizer       one of them
 make ladder BUDGET=long                   hours on two cores, or minutes on a GPU
+make standins                             stage 0: what the others start from, long by nature; its results are in assets/
 """
 
 import argparse
@@ -18,15 +19,22 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """config: without :tiny; steps: of the last phase by budget; benchmarks: names in configs/eval.py."""
+    """config: with its variant; steps: of the last phase by budget, the config's own where a budget is not named;
+    benchmarks: names in configs/eval.py."""
 
     config: str
     steps: dict[str, int]
     benchmarks: tuple[str, ...]
 
 
+STANDINS = {
+    "vit": Stage("configs/stage0_standins.py:vit", {}, ("standins",)),
+    "convnext": Stage("configs/stage0_standins.py:convnext", {}, ("standins",)),
+}
 STAGES = {
-    "stage1_tokenizer": Stage("configs/stage1_tokenizer.py", {"ladder": 4_000, "long": 60_000}, ("reconstruction",)),
+    "stage1_tokenizer": Stage(
+        "configs/stage1_tokenizer.py:tiny", {"ladder": 4_000, "long": 60_000}, ("world_reconstruction", "reconstruction")
+    ),
 }
 
 
@@ -42,22 +50,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         "launch/ladder.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--standins", action="store_true", help="stage 0 instead of the ladder; its budget is long")
     parser.add_argument("--stages", default="", help="comma-separated; default all")
     parser.add_argument("--budget", choices=("ladder", "long"), default="ladder")
     parser.add_argument("--runs", default="runs", help="folder of the workdirs (default: runs)")
     parser.add_argument("--report", default="report", help="folder of metrics.json and index.html (default: report)")
     args = parser.parse_args()
-    for name in [s for s in args.stages.split(",") if s] or list(STAGES):
-        if name not in STAGES:
-            print(f"{name}: skipped, it does not exist yet (there is {', '.join(STAGES)})", flush=True)
+    stages, budget = (STANDINS, "long") if args.standins else (STAGES, args.budget)
+    for name in [s for s in args.stages.split(",") if s] or list(stages):
+        if name not in stages:
+            print(f"{name}: skipped, it does not exist yet (there is {', '.join(stages)})", flush=True)
             continue
-        stage, workdir = STAGES[name], f"{args.runs}/{args.budget}/{name}"
-        steps = f"--config.data.phases[0].steps={stage.steps[args.budget]}"
-        run("focus_jax.train", f"--config={stage.config}:tiny", f"--workdir={workdir}", steps)
+        stage, workdir = stages[name], f"{args.runs}/{'standins' if args.standins else budget}/{name}"
+        steps = [f"--config.data.phases[0].steps={stage.steps[budget]}"] if budget in stage.steps else []
+        run("focus_jax.train", f"--config={stage.config}", f"--workdir={workdir}", *steps)
         for benchmark in stage.benchmarks:
             run(
                 "focus_jax.evaluate", f"--config=configs/eval.py:{benchmark}", f"--checkpoint={workdir}",
-                f"--report={args.report}", f"--budget={args.budget}",
+                f"--report={args.report}", f"--budget={budget}",
             )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 from absl import flags  # noqa: E402
 
+PROOFS = ("parity", "browser")  # markers
 FIXTURES = pathlib.Path(__file__).resolve().parents[2] / "shared" / "fixtures" / "open"
 
 
@@ -36,14 +37,10 @@ def fixtures() -> pathlib.Path:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
-    """In CI a parity test that skips is a failure: a proof that did not run proves nothing."""
+    """In CI a test of PROOFS that skips is a failure: a proof that did not run proves nothing."""
     outcome = yield
     report = outcome.get_result()
-    if (
-        report.skipped
-        and os.environ.get("CI")
-        and item.get_closest_marker("parity")
-        and not hasattr(report, "wasxfail")
-    ):
+    proof = next((name for name in PROOFS if item.get_closest_marker(name)), None)
+    if report.skipped and os.environ.get("CI") and proof and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
-        report.longrepr = f"parity test skipped in CI: {report.longrepr}"
+        report.longrepr = f"{proof} test skipped in CI: {report.longrepr}"

@@ -103,3 +103,26 @@ def test_refusals(tmp_path, source, capsys):
         capsys, "export", "--format=dualvitok", f"--checkpoint={tmp_path}/ours.safetensors", new
     )
     assert not (tmp_path / "new.safetensors").exists()
+
+
+def test_encoders_there_and_back(tmp_path, capsys):
+    """An encoder out of a file with other parts beside it; what the file does not hold is said."""
+    config = config_lib.load("configs/stage0_standins.py:convnext")
+    table = formats.table("convnext_classifier")
+    rng = np.random.default_rng(0)
+    keys = table.keys(table.shapes(config))
+    theirs = {f"convnext.{k}": np.asarray(rng.standard_normal(shape), np.float32) for k, (*_, shape) in keys.items()}
+    save_file(theirs | {"classifier.bias": np.zeros(3, np.float32)}, str(tmp_path / "theirs.safetensors"))
+    ours, back = tmp_path / "ours.safetensors", tmp_path / "back.safetensors"
+    pair = ("--format=convnext_classifier", f"--source={tmp_path}/theirs.safetensors", f"--output={ours}")
+    run("import", *pair, "--config=configs/stage0_standins.py:convnext")
+    said = capsys.readouterr().out
+    assert "8 of them not in the file but constants (tokenizer/convnext/norm_" in said
+    assert "1 keys of other parts passed over (classifier.bias" in said
+    run("export", "--format=convnext_classifier", f"--checkpoint={ours}", f"--output={back}")
+    again = load_file(str(back))
+    assert set(again) == set(theirs) and all(np.array_equal(again[k], theirs[k]) for k in theirs)
+
+    no_section = ("--format=qwen2_vl_vision", f"--source={tmp_path}/theirs.safetensors", f"--config={TINY}")
+    said = fails(capsys, "import", *no_section, f"--output={tmp_path}/new.safetensors")
+    assert "config.model.vit: the config has no such section" in said

@@ -19,8 +19,9 @@ READERS = {
     "webdataset": ("data_pipelines.readers.webdataset", "WebDataset"),
     "tfds": ("data_pipelines.readers.tfds", "Tfds"),
     "photographs": ("data_pipelines.photographs", "Photographs"),
+    "world": ("data_pipelines.readers.world", "WorldScenes"),
 }
-NEEDS_NO_SOURCE = ("photographs",)
+NEEDS_NO_SOURCE = ("photographs", "world")
 
 
 def get(name: str):

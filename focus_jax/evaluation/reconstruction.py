@@ -67,6 +67,7 @@ class Evaluator:
     def __init__(self, config: Any):
         self.config = config
         self.shown: dict[str, np.ndarray] = {}
+        self.baselines: dict[str, dict[str, float]] = {}
 
     def run(self, model: Any, data: np.ndarray | None = None) -> dict[str, Figure]:
         """model: from focus_jax.load; data: uint8 [N, H, W, 3], default what the config names."""
@@ -86,6 +87,7 @@ class Evaluator:
             **self._perceptual(images, given_back),
         }
         out |= {k: (v, len(images), 0.0) for k, v in histogram_figures("pixel_codebook", counts).items()}
+        self.baselines = {"psnr": {"mean picture": out["psnr_of_mean_picture"][0]}}
         n = self.config.shown
         spread = np.linspace(0, len(images) - 1, min(n, len(images))).astype(int)
         self.shown = {"original": images[spread], "reconstruction": given_back[spread]}

@@ -1,49 +1,71 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The report: metrics.json for programs, index.html for people, with curves and originals beside reconstructions."""
+"""The report: metrics.json for programs, index.html for people.
+
+Files of a report folder:
+
+    metrics.json               {stage: {figure: number, ..., n, standard_error, baselines, eval_seconds, facts of the
+                               run (OF_A_RUN), benchmarks: {NAME: {figures, eval_seconds, protocol, facts of its run}}}}
+    BENCHMARK.protocol.json    everything the figures of the benchmark depend on; the same as the last `protocol` above
+    STAGE.part.json            what else the page shows of a stage: curves, pictures
+    index.html                 the page, made anew from the files above (report_page.py); goals are in goals.py
+
+A stage may be measured by several benchmarks; their figures stand together, so their names must differ. A benchmark
+that runs again replaces its own figures. Figures of other parameters are dropped, so that a stage's figures are of one
+model; networks of a stage that are trained in runs of their own (the stand-ins: each has a part that the other lacks)
+stay side by side.
+
+An Evaluator (the class of that name in focus_jax/evaluation/NAME.py, made from a config of configs/eval.py) has
+
+    name         str, of the benchmark
+    run(model)   -> {figure: (value, n, standard error)}; finite; n counts what was measured; error 0.0: not a mean
+    protocol     optional: JSON of what the figures depend on beside config and checkpoint
+    baselines    after run, optional: {figure: {label: number}}, what the figure is to be read against
+    shown        after run, optional: {caption: uint8 [N, H, W, 3]}, the same N pictures in several forms, side by side
+    galleries    after run, optional: [{"title": str, "note": str, "columns": [caption, ...],
+                 "rows": [[cell of each column, ...], ...]}, ...]
+
+and a cell of a gallery is a text, a picture (uint8 [H, W, 3] or [H, W], a mask bool [H, W]), a strip of frames (uint8
+[T, H, W, 3]) or None. Rows of at most two pictures, with texts below, stand beside one another as cards (questions and
+answers, originals and reconstructions); others make a table (edits: source, words, mask, result, verdict).
+"""
 
 import base64
 import dataclasses
 import io
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import jinja2
 import numpy as np
 from etils import epath
 from PIL import Image
 
+from focus_jax.errors import UserError
+from focus_jax.evaluation import curves, goals, report_page
 from focus_jax.training.goodput import summarise
 
-CURVES = (  # title, [(figure in metrics.jsonl, label)], lowest and highest value shown (None: from the data)
-    ("Loss", [("loss", "loss"), ("loss/reconstruction", "reconstruction")]),
-    ("PSNR, dB", [("psnr", "training"), ("validation/psnr", "held out")]),
-    ("Codebook usage", [("pixel_codebook_usage", "training"), ("validation/pixel_codebook_usage", "held out")]),
-    ("Gradient norm", [("gradient_norm/pixel", "pixel"), ("gradient_norm/discriminator", "discriminator")]),
-)
-BESIDE = (
-    "n",
-    "standard_error",
-    "fingerprint",
-    "commit",
-    "checkpoint",
-    "budget",
-    "seed",
-    "steps",
-    "seconds",
-    "eval_seconds",
-)
+OF_A_RUN = ("seconds", "steps", "seed", "commit", "fingerprint", "checkpoint", "budget", "device")
+BY_FIGURE = ("n", "standard_error", "baselines")
+RESERVED = (*BY_FIGURE, *OF_A_RUN, "eval_seconds", "benchmarks")  # no figure may be called so
 
 
 @dataclasses.dataclass(frozen=True)
 class RunFacts:
-    """Of a run directory: wall seconds of all its starts, steps done, lines of metrics.jsonl, seconds by activity."""
+    """Of a run directory: wall seconds of all its starts, steps done, lines of metrics.jsonl, seconds by activity.
+
+    device: what it ran on, "" where the log does not say.
+    """
 
     seconds: float
     steps: int
     lines: list[dict[str, Any]]
     spent: dict[str, float]
+    device: str = ""
+
+
+NOTHING = RunFacts(0.0, 0, [], {})
 
 
 def _records(file: epath.Path) -> list[dict[str, Any]]:
@@ -55,129 +77,156 @@ def run_facts(checkpoint: epath.PathLike) -> RunFacts:
     path = epath.Path(checkpoint)
     for folder in (path, path.parent.parent):
         if (folder / "metrics.jsonl").exists() and (folder / "goodput.jsonl").exists():
-            lines, spent = _records(folder / "metrics.jsonl"), summarise(_records(folder / "goodput.jsonl"))
+            lines, events = _records(folder / "metrics.jsonl"), _records(folder / "goodput.jsonl")
+            spent = summarise(events)
             seconds = sum(s for name, s in spent.items() if name != "down")
-            return RunFacts(seconds, lines[-1]["step"] if lines else 0, lines, spent)
-    return RunFacts(0.0, 0, [], {})
+            devices = [r["device"] for r in events if "device" in r]
+            return RunFacts(
+                seconds, lines[-1]["step"] if lines else 0, lines, spent, devices[-1] if devices else ""
+            )  # fmt: skip
+    return NOTHING
+
+
+def read(folder: epath.PathLike) -> dict[str, Any]:
+    """metrics.json of a report folder; {} where there is none. Raises: UserError for a file of another version."""
+    file = epath.Path(folder) / "metrics.json"
+    metrics = json.loads(file.read_text()) if file.exists() else {}
+    old = [stage for stage, entry in metrics.items() if "benchmarks" not in entry]
+    if old:
+        raise UserError(
+            f"{file}: stage {old[0]} has no field benchmarks, so another version wrote it; delete {folder} or name "
+            "another folder with --report."
+        )
+    return metrics
 
 
 def add(
-    folder: epath.Path,
+    folder: epath.PathLike,
     stage: str,
     entry: Mapping[str, Any],
     protocol: Mapping[str, Any],
-    shown: Mapping[str, np.ndarray],
-    run: RunFacts,
-) -> None:
-    """Adds a stage's figures to FOLDER and renews index.html.
+    shown: Mapping[str, np.ndarray] | None = None,
+    run: RunFacts = NOTHING,
+    galleries: Iterable[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """Adds what a benchmark measured of a stage to FOLDER and renews index.html.
 
-    shown: {caption: uint8 [N, H, W, 3]}, laid out as columns side by side.
+    Args:
+      entry: figures as plain numbers; n and standard_error by figure, optionally baselines {figure: {label: number}};
+        eval_seconds and the facts of the run (OF_A_RUN; device may be left out).
+      protocol: JSON of what the figures depend on, with the benchmark's name in `benchmark`.
+      shown, galleries: pictures as an Evaluator gives them (see above).
+
+    Returns: the stage's entry of metrics.json. Raises: UserError for a figure that is not finite or that another
+    benchmark of the stage has too, ValueError for a gallery or baseline that does not fit.
     """
+    folder, name = epath.Path(folder), protocol["benchmark"]
+    metrics = read(folder)
+    new = _merged(stage, metrics.get(stage), entry, protocol)
+    file = folder / f"{stage}.part.json"
+    part = json.loads(file.read_text()) if stage in metrics else {"runs": {}, "galleries": {}}
+    units = {f.name: f.unit for f in goals.STAGES[stage].figures} if stage in goals.STAGES else {}
+    total = max(sum(run.spent.values()), 1e-9)
+    part["runs"][entry["checkpoint"]] = {
+        "curves": curves.charts(run.lines, units),
+        "spent": {k: 100 * s / total for k, s in sorted(run.spent.items(), key=lambda x: -x[1])},
+    }
+    part["galleries"][name] = [_encoded(g) for g in [*_beside(shown or {}), *galleries]]
+    part["runs"] = {b["checkpoint"]: part["runs"][b["checkpoint"]] for b in new["benchmarks"].values()}
+    part["galleries"] = {b: part["galleries"][b] for b in new["benchmarks"]}
+    metrics[stage] = new
+
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "metrics.json"
-    metrics = json.loads(file.read_text()) if file.exists() else {}
-    metrics[stage] = dict(entry)
-    file.write_text(json.dumps(metrics, indent=2) + "\n")
-    (folder / f"{protocol['benchmark']}.protocol.json").write_text(json.dumps(protocol, indent=2) + "\n")
-    parts = {
-        "curves": [x for x in (_curve(title, rows, run.lines) for title, rows in CURVES) if x],
-        "pictures": _pairs(shown),
-        "spent": {
-            k: 100 * s / max(sum(run.spent.values()), 1e-9) for k, s in sorted(run.spent.items(), key=lambda x: -x[1])
-        },
-    }
-    (folder / f"{stage}.part.json").write_text(json.dumps(parts))
-    pages = {
-        s: json.loads((folder / f"{s}.part.json").read_text()) for s in metrics if (folder / f"{s}.part.json").exists()
-    }
-    (folder / "index.html").write_text(_PAGE.render(metrics=metrics, pages=pages, beside=BESIDE))
+    file.write_text(json.dumps(part))
+    (folder / f"{name}.protocol.json").write_text(json.dumps(protocol, indent=2) + "\n")
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    parts = {s: json.loads((folder / f"{s}.part.json").read_text()) for s in metrics}
+    (folder / "index.html").write_text(report_page.render(metrics, parts))
+    return new
 
 
-def _curve(title: str, rows: list[tuple[str, str]], lines: list[dict[str, Any]]) -> dict[str, str] | None:
-    """One chart as inline SVG; None where the run logged none of its figures."""
-    import matplotlib
+def _merged(
+    stage: str, old: Mapping[str, Any] | None, entry: Mapping[str, Any], protocol: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The stage's entry with this benchmark's figures beside those of the others that measured the same parameters."""
+    name = protocol["benchmark"]
+    facts = {k: entry.get(k, "") if k == "device" else entry[k] for k in OF_A_RUN}
+    figures = {k: v for k, v in entry.items() if k not in RESERVED}
+    for figure, value in figures.items():
+        if not math.isfinite(value):
+            raise UserError(f"{stage}, benchmark {name}: figure {figure} is {value}; expected a finite number.")
+    unknown = entry.get("baselines", {}).keys() - figures.keys()
+    if unknown:
+        raise ValueError(f"benchmark {name}: baselines of {sorted(unknown)}, which are none of its figures")
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    benchmarks = {}
+    for other, b in (old or {"benchmarks": {}})["benchmarks"].items():
+        ours, theirs = facts["fingerprint"], b["fingerprint"]
+        one_network = ours.keys() <= theirs.keys() or theirs.keys() <= ours.keys()
+        changed = sorted(p for p in ours.keys() & theirs.keys() if ours[p] != theirs[p])
+        if other == name or not (one_network and changed):
+            benchmarks[other] = b
+        else:
+            print(f"report: {stage} loses the figures of {other}, measured on another {', '.join(changed)}")
+    for other, b in benchmarks.items():
+        both = sorted(figures.keys() & set(b["figures"]))
+        if other != name and both:
+            raise UserError(
+                f"{stage}: benchmarks {other} and {name} both have a figure {both[0]}; a stage's figures stand in one "
+                "table, so one of them needs another name."
+            )
+    benchmarks[name] = {
+        "figures": list(figures), "eval_seconds": entry["eval_seconds"], **facts, "protocol": dict(protocol)
+    }  # fmt: skip
 
-    series = [(label, [(x["step"], x[name]) for x in lines if x.get(name) is not None]) for name, label in rows]
-    series = [(label, points) for label, points in series if points]
-    if not series:
-        return None
-    figure, axes = plt.subplots(figsize=(4.6, 2.7), layout="constrained")
-    for (label, points), colour, style in zip(series, ("#3b6ea5", "#c8553d"), ("-", "--")):
-        axes.plot(
-            *zip(*points),
-            style,
-            color=colour,
-            label=label,
-            linewidth=1.6,
-            marker="o" if len(points) < 15 else None,
-            markersize=3,
+    out: dict[str, Any] = {}
+    beside: dict[str, dict[str, Any]] = {k: {} for k in BY_FIGURE}
+    for other, b in benchmarks.items():
+        source: Mapping[str, Any] = entry if other == name else old or {}
+        for figure in b["figures"]:
+            out[figure] = source[figure]
+            for k in BY_FIGURE:
+                if figure in source.get(k, {}):
+                    beside[k][figure] = source[k][figure]
+    seconds = sum(b["eval_seconds"] for b in benchmarks.values())
+    return {**out, **beside, **facts, "eval_seconds": seconds, "benchmarks": benchmarks}
+
+
+def _beside(shown: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """The gallery of Evaluator.shown: a row a picture, a column a caption."""
+    if not shown:
+        return []
+    title = " beside ".join(shown)
+    rows = [list(row) for row in zip(*shown.values(), strict=True)]
+    return [{"title": title[:1].upper() + title[1:], "note": "", "columns": list(shown), "rows": rows}]
+
+
+def _encoded(gallery: Mapping[str, Any]) -> dict[str, Any]:
+    """The gallery as JSON holds it: a cell is {"text"}, or {"pictures": [{url, width, height}]}."""
+    if set(gallery) != {"title", "note", "columns", "rows"}:
+        raise ValueError(f"gallery: expected title, note, columns and rows, found {sorted(gallery)}")
+    columns, rows = list(gallery["columns"]), [[_cell(cell) for cell in row] for row in gallery["rows"]]
+    if any(len(row) != len(columns) for row in rows):
+        raise ValueError(f"gallery {gallery['title']!r}: expected {len(columns)} cells in every row, one a column")
+    return {"title": gallery["title"], "note": gallery["note"], "columns": columns, "rows": rows}
+
+
+def _cell(cell: Any) -> dict[str, Any]:
+    if cell is None or isinstance(cell, str):
+        return {"text": cell or ""}
+    x = np.asarray(cell)
+    if x.dtype == bool and x.ndim == 2:
+        x = x.astype(np.uint8) * 255
+    if x.dtype != np.uint8 or x.ndim not in (2, 3, 4) or (x.ndim > 2 and x.shape[-1] != 3) or not x.size:
+        raise ValueError(
+            f"gallery: a cell is text, None, uint8 [H, W, 3], [H, W] or [T, H, W, 3], or bool [H, W]; found {x.dtype}"
+            f"{list(x.shape)}"
         )
-    axes.set(title=title, xlabel="step")
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    if len(series) > 1:
-        axes.legend(frameon=False)
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg")
-    plt.close(figure)
-    return {"title": title, "svg": buffer.getvalue()[buffer.getvalue().index("<svg") :]}
+    return {"pictures": [_picture(frame) for frame in (x if x.ndim == 4 else [x])]}
 
 
-def _pairs(shown: Mapping[str, np.ndarray]) -> list[dict[str, str]]:
-    """[{caption: PNG data URL}, ...], one dict a picture."""
-    return [
-        {caption: _url(x[i]) for caption, x in shown.items()}
-        for i in range(min((len(x) for x in shown.values()), default=0))
-    ]
-
-
-def _url(picture: np.ndarray) -> str:
+def _picture(x: np.ndarray) -> dict[str, Any]:
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-_PAGE = jinja2.Environment(autoescape=True).from_string("""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>focus_jax report</title>
-<style>
- body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff;
-  max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
- h1 { font-size: 1.5rem } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-top: 1px solid #ddd; padding-top: 1rem }
- h3 { font-size: 1rem; margin-bottom: .4rem }
- table { border-collapse: collapse }
- td, th { padding: .2rem 1rem .2rem 0; text-align: left; border-bottom: 1px solid #eee }
- td.v { text-align: right; font-variant-numeric: tabular-nums }
- .row { display: flex; flex-wrap: wrap; gap: 1rem } .pair { display: flex; gap: 2px }
- .pair img { width: 104px; height: auto; image-rendering: auto; display: block }
- figcaption, .small { color: #666; font-size: .85rem } figure { margin: 0 }
-</style></head><body>
-<h1>focus_jax report</h1>
-<p class="small">Every figure is of held-out data. Where one falls short of a goal, docs/benchmarks.md says why.</p>
-{% for stage, figures in metrics.items() %}
-<h2>{{ stage }}</h2>
-<p>{{ figures.steps }} steps in {{ "%.0f"|format(figures.seconds) }} s (budget {{ figures.budget }}), evaluated in
-{{ "%.0f"|format(figures.eval_seconds) }} s; seed {{ figures.seed }}, commit {{ figures.commit[:12] }}.</p>
-<table><tr><th>figure</th><th>value</th><th>standard error</th><th>n</th></tr>
-{% for name, value in figures.items() if name not in beside %}
-<tr><td>{{ name }}</td><td class="v">{{ "%.4g"|format(value) }}</td>
-<td class="v">{{ "%.2g"|format(figures.standard_error[name]) if name in figures.standard_error else "-" }}</td>
-<td class="v">{{ figures.n[name] }}</td></tr>
-{% endfor %}</table>
-{% if stage in pages %}
-{% if pages[stage].pictures %}
-<h3>Original and {{ (pages[stage].pictures[0].keys() | list)[1:] | join(", ") }}, held-out pictures</h3>
-<div class="row">{% for pair in pages[stage].pictures %}<div class="pair">
-{% for caption, url in pair.items() %}<img src="{{ url }}" alt="{{ caption }}" title="{{ caption }}">{% endfor
-%}</div>{% endfor %}</div>
-{% endif %}
-<h3>Curves</h3><div class="row">{% for c in pages[stage].curves %}<figure>{{ c.svg | safe }}</figure>{% endfor %}</div>
-{% if pages[stage].spent %}<h3>Where the time went</h3>
-<p>{% for name, share in pages[stage].spent.items() %}
-{{- name }} {{ "%.0f"|format(share) }} %{{ ", " if not loop.last }}{% endfor %}</p>
-{% endif %}{% endif %}{% endfor %}
-</body></html>
-""")
+    Image.fromarray(x).save(buffer, format="PNG", optimize=True)
+    url = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return {"url": url, "width": x.shape[1], "height": x.shape[0]}

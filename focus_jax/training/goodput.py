@@ -21,21 +21,29 @@ RUN, STEP = "run", "step"
 class Goodput:
     """At every moment the run does one thing: "start" at first, "step" from `training` on, else what `measure` says.
 
-    Lines: {"time", "event": "run", "resumed": step} once a run, else {"time", "event": activity, "seconds", "from",
-    "to"} (steps; the activity's seconds since the flush before). Every line's time is the moment it was written.
+    Lines: {"time", "event": "run", "resumed": step, "device"} once a run, else {"time", "event": activity, "seconds",
+    "from", "to"} (steps; the activity's seconds since the flush before). Every line's time is when it was written.
     """
 
     def __init__(
-        self, path: epath.PathLike, resumed: int = 0, writes: bool = True, clock: Callable[[], float] = time.time
+        self,
+        path: epath.PathLike,
+        resumed: int = 0,
+        writes: bool = True,
+        clock: Callable[[], float] = time.time,
+        device: str = "",
     ):
-        """path: of the log; resumed: step of the checkpoint this run goes on from; writes: process 0 alone does."""
+        """path: of the log; resumed: step of the checkpoint this run goes on from; writes: process 0 alone does.
+
+        device: what the run trains on, in words, for the log.
+        """
         self.clock, self.writes = clock, writes
         self._activity, self._since = "start", clock()
         self._spent: dict[str, float] = {}
         self._step = self._flushed = resumed
         self._log = JsonLines(path) if writes else None
         if self._log:
-            self._log.append({"time": self._since, "event": RUN, "resumed": resumed})
+            self._log.append({"time": self._since, "event": RUN, "resumed": resumed, "device": device})
 
     def _become(self, activity: str) -> str:
         before, now = self._activity, self.clock()

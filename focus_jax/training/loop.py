@@ -52,7 +52,8 @@ def train(config: Any, workdir: epath.PathLike, *, data_restart: bool = False) -
         workdir.mkdir(parents=True, exist_ok=True)
         (workdir / "config.json").write_text(config.to_json(indent=2) + "\n")
     resumed = max(store.steps(workdir), default=0)
-    goodput = Goodput(workdir / "goodput.jsonl", resumed, writes=first_process)
+    device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+    goodput = Goodput(workdir / "goodput.jsonl", resumed, writes=first_process, device=device)
     steps = config_lib.total_steps(config)
     stage = stages.create(config)
 

@@ -20,6 +20,7 @@ PARTS = (
     *(f"tokenizer/{x}" for x in ("vit", "convnext", "fusion", "semantic", "pixel")),
     *("fusion_mlp", "projector", "adapter", "llm", "mask_tokens", "mask_pixel_decoder", "mask_decoder"),
     *("vit", "convnext", "pixel_encoder", "unet", "mask_guidance", "vae", "discriminator", "perceptual"),
+    "heads",  # read-outs of stage 0, of no use afterwards
 )
 
 

@@ -5,10 +5,16 @@
 from __future__ import annotations
 
 from focus_jax.errors import UserError
-from focus_jax.weights import dualvitok, lpips, patchgan, vgg16
+from focus_jax.weights import convnext, dualvitok, lpips, patchgan, qwen2_vl, vgg16
 from focus_jax.weights.table import Table
 
-TABLES = {t.name: t for t in (dualvitok.TABLE, patchgan.TABLE, vgg16.TABLE, lpips.TABLE, lpips.LIN)}
+TABLES = {
+    t.name: t
+    for t in (
+        *(dualvitok.TABLE, patchgan.TABLE, vgg16.TABLE, lpips.TABLE, lpips.LIN),
+        *(qwen2_vl.VISION, convnext.BACKBONE, convnext.CLASSIFIER, convnext.TIMM),
+    )
+}
 
 
 def table(name: str) -> Table:

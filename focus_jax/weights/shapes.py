@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from focus_jax.errors import UserError
 from focus_jax.training.parts import flatten
 from focus_jax.weights.table import Shape
 
@@ -20,3 +21,11 @@ def module_shapes(part: str, module: nn.Module, *inputs: Shape) -> dict[str, Sha
     key = jax.eval_shape(lambda: jax.random.key(0))
     params: Any = nn.unbox(jax.eval_shape(module.init, key, *arrays))["params"]
     return {path: tuple(leaf.shape) for path, leaf in flatten(params, f"{part}/").items()}
+
+
+def sizes(config: Any, name: str) -> Any:
+    """config.model.NAME, the sizes of an encoder. Raises: UserError where the config has none."""
+    found = config.model.get(name)
+    if found is None:
+        raise UserError(f"config.model.{name}: the config has no such section, expected the encoder's sizes.")
+    return found

@@ -67,6 +67,11 @@ def conv(theirs: str, ours: str, bias: bool = True) -> list[Rule]:
     return rules if bias else rules[:1]
 
 
+def linear(theirs: str, ours: str) -> list[Rule]:
+    """Rules of a torch Linear with a bias."""
+    return [Rule(f"{theirs}.weight", f"{ours}/kernel", DENSE), Rule(f"{theirs}.bias", f"{ours}/bias")]
+
+
 def norm(theirs: str, ours: str) -> list[Rule]:
     """Rules of an affine normalisation layer."""
     return [Rule(f"{theirs}.weight", f"{ours}/scale"), Rule(f"{theirs}.bias", f"{ours}/bias")]
@@ -101,6 +106,10 @@ class Table:
     shapes(config) -> {our path: shape}: the network in the sizes of config (a ConfigDict), of the release for None.
     others: patterns of keys that a released file also holds and that belong to no part in this table; reading passes
     over them, and `left_out` lists them so that a caller can say so.
+    prefixes: the rules' keys may stand under any one of these in a file; writing takes the first.
+    constants: (pattern of paths of ours, value) that this format has no key for, because every network of its kind has
+    that value there. Reading sets them, `set_to_constants` lists them so that a caller can say so, and writing refuses
+    any other value.
     """
 
     name: str
@@ -108,6 +117,24 @@ class Table:
     rules: Sequence[Rule]
     shapes: Callable[[Any], dict[str, Shape]]
     others: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ("",)
+    constants: tuple[tuple[str, float], ...] = ()
+
+    def prefix_of(self, keys: Iterable[str]) -> str:
+        """The one of `prefixes` under which a file with these keys holds keys of the table; the first if none does."""
+        keys = list(keys)
+        for prefix in self.prefixes:
+            if any(key.startswith(prefix) and self.our_path(key.removeprefix(prefix)) for key in keys):
+                return prefix
+        return self.prefixes[0]
+
+    def constant(self, path: str) -> float | None:
+        """The value of a path of ours that `constants` names, else None."""
+        return next((value for pattern, value in self.constants if re.fullmatch(pattern, path)), None)
+
+    def set_to_constants(self, paths: Iterable[str]) -> list[str]:
+        """Paths of ours that `constants` names."""
+        return [path for path in paths if self.constant(path) is not None]
 
     def left_out(self, keys: Iterable[str]) -> list[str]:
         """Keys of theirs that `others` names."""
@@ -132,6 +159,8 @@ class Table:
         found: dict[str, tuple[str, int | None, Rule, Shape]] = {}
         first = _first_layers(shapes)
         for path, shape in shapes.items():
+            if self.constant(path) is not None:
+                continue
             if "/layers/" not in path:
                 key, rule = self._key_or_error(path)
                 found[key] = (path, None, rule, rule.transform.their_shape(tuple(shape)))
@@ -157,7 +186,8 @@ class Table:
         Arrays are read one by one (source may be lazy) and keep their floating dtype.
         Raises: UserError for unknown or missing keys and for wrong shapes.
         """
-        expected = self.keys(shapes)
+        prefix = self.prefix_of(source)
+        expected = {prefix + key: entry for key, entry in self.keys(shapes).items()}
         unknown = set(source) - set(expected) - set(self.left_out(source))
         if unknown:
             raise UserError(f"{where}: unknown keys for format {self.name}: {_list(unknown)}")
@@ -178,6 +208,8 @@ class Table:
             if len(stacks[path]) == shapes[path][rule.axis]:
                 layers = stacks.pop(path)
                 ours[path] = np.stack([layers[i] for i in sorted(layers)], axis=rule.axis)
+        for path in self.set_to_constants(shapes):
+            ours[path] = np.full(shapes[path], self.constant(path), np.float32)
         return ours
 
     def write(self, flat: Mapping[str, np.ndarray], shapes: Mapping[str, Shape] | None = None) -> dict[str, np.ndarray]:
@@ -191,6 +223,9 @@ class Table:
         if not flat:
             raise UserError(f"{self.name}: the checkpoint holds no parameter of {', '.join(self.parts)}")
         held = self.keys({path: tuple(leaf.shape) for path, leaf in flat.items()})
+        for path in self.set_to_constants(flat):
+            if np.any(np.asarray(flat[path]) != self.constant(path)):
+                raise UserError(f"{self.name}: the format has no key for {path}, which is not {self.constant(path):g}")
         if shapes is None:
             wanted = {rule.theirs: rule.ours for rule in self.rules if "{" not in rule.theirs}
         else:
@@ -213,5 +248,5 @@ class Table:
             if index is not None:
                 array = np.take(array, index, axis=rule.axis)
             array = rule.transform.to_theirs(array)
-            theirs[key] = np.ascontiguousarray(array) if array.ndim else array
+            theirs[self.prefixes[0] + key] = np.ascontiguousarray(array) if array.ndim else array
         return theirs

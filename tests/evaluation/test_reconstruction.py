@@ -1,14 +1,12 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of reconstruction against their definitions, and the report."""
-
-import json
+"""Figures of reconstruction against their definitions."""
 
 import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio
 
-from focus_jax.evaluation import reconstruction, report
+from focus_jax.evaluation import reconstruction
 from focus_jax.training import config as config_lib
 
 
@@ -49,6 +47,7 @@ def test_figures(measured):
     assert figures["pixel_codebook_usage"][0] == len(np.unique(codes)) / 256
     assert 0 < figures["pixel_codebook_perplexity"][0] <= len(np.unique(codes))
     assert figures["perceptual_random"][0] > 0 and "lpips" not in figures
+    assert evaluator.baselines == {"psnr": {"mean picture": figures["psnr_of_mean_picture"][0]}}
     assert len(evaluator.shown["original"]) == len(evaluator.shown["reconstruction"]) == 3
 
 
@@ -56,20 +55,3 @@ def test_perfect_pictures():
     x = np.random.default_rng(1).integers(0, 256, (2, 16, 16, 3), np.uint8)
     np.testing.assert_allclose(reconstruction.psnr(x, x), 100.0)
     np.testing.assert_allclose(reconstruction.ssim(x, x), 1.0)
-
-
-def test_report_keeps_other_stages(measured, tmp_path):
-    _, evaluator, figures = measured
-    entry = {k: v for k, (v, _, _) in figures.items()} | {
-        "n": {k: n for k, (_, n, _) in figures.items()}, "standard_error": {"psnr": figures["psnr"][2]}, "seconds": 1.0,
-        "eval_seconds": 1.0, "steps": 3, "seed": 0, "commit": "abc", "fingerprint": {}, "checkpoint": "x",
-        "budget": "ladder",
-    }  # fmt: skip
-    run = report.RunFacts(1.0, 3, [{"step": k, "loss": 1 / k, "validation/psnr": k} for k in (1, 2, 3)], {"step": 1.0})
-    protocol = {"benchmark": "reconstruction", "config": {}}
-    for stage in ("stage1_tokenizer", "stage2"):
-        report.add(tmp_path, stage, entry, protocol, evaluator.shown, run)
-    metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert set(metrics) == {"stage1_tokenizer", "stage2"} and isinstance(metrics["stage2"]["psnr"], float)
-    page = (tmp_path / "index.html").read_text()
-    assert page.count("<svg") == 4 and page.count("data:image/png") == 2 * 2 * 3 and "perceptual_random" in page

@@ -7,7 +7,7 @@ import torch
 
 BLOCK, NETWORK, GRADIENT = 1e-5, 1e-4, 1e-4  # relative to the largest value of the array, float32
 
-NORMS = (torch.nn.GroupNorm, torch.nn.BatchNorm2d)
+NORMS = (torch.nn.GroupNorm, torch.nn.BatchNorm2d, torch.nn.LayerNorm)
 
 
 def randomise(module, seed=0):

@@ -90,3 +90,34 @@ def test_writing_without_sizes_still_asks_for_the_fixed_keys():
         TABLE.write(ours)
     with pytest.raises(UserError, match="holds no parameter of p"):
         TABLE.write({"q/other": np.zeros(1)})
+
+
+def test_prefixes():
+    """Keys may stand under any one of the prefixes, all under the same; writing takes the first."""
+    table = Table("toy", ("p",), RULES, lambda config: SHAPES, others=(r"b\.extra",), prefixes=("a.", "b.", ""))
+    plain = {key: x for key, x in source().items() if key != "extra.thing"}
+    want = TABLE.read(plain, SHAPES, "file")
+    for prefix in table.prefixes:
+        theirs = {prefix + key: x for key, x in plain.items()} | {"b.extra": np.zeros(1)}
+        got = table.read(theirs, SHAPES, "file")
+        assert all(np.array_equal(got[path], want[path]) for path in want)
+        assert set(table.write(got, SHAPES)) == {f"a.{key}" for key in plain}
+        with pytest.raises(UserError, match="unknown keys for format toy: c.stem.weight"):
+            table.read(theirs | {"c.stem.weight": np.zeros(1)}, SHAPES, "file")
+    mixed = {("a." if i % 2 else "b.") + key: x for i, (key, x) in enumerate(plain.items())}
+    with pytest.raises(UserError, match="unknown keys for format toy: b"):
+        table.read(mixed, SHAPES, "file")
+
+
+def test_constants():
+    """Paths without a key: set when reading, at every depth of a stack, and demanded when writing."""
+    shapes = SHAPES | {"p/body/layer_0/gain": (7,), "p/body/layers/gain": (2, 7)}
+    table = Table("toy", ("p",), RULES, lambda config: shapes, TABLE.others, constants=((r"p/body/.*/gain", 2.0),))
+    ours = table.read(source(), shapes, "file")
+    assert {path: x.shape for path, x in ours.items()} == shapes
+    assert table.set_to_constants(ours) == ["p/body/layer_0/gain", "p/body/layers/gain"]
+    assert np.all(ours["p/body/layers/gain"] == 2)
+    assert set(table.write(ours, shapes)) == set(source()) - {"extra.thing"}
+    ours["p/body/layers/gain"][1, 3] = 1
+    with pytest.raises(UserError, match="toy: the format has no key for p/body/layers/gain, which is not 2"):
+        table.write(ours, shapes)

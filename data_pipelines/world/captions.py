@@ -1,0 +1,71 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Captions that say all of a scene: every thing with its attributes, the ground, and how two things stand."""
+
+import dataclasses
+
+from data_pipelines.world import relations
+from data_pipelines.world.draws import Draws
+from data_pipelines.world.phrases import NUMBERS, Key, Phrases, a, description, enumeration, phrase
+from data_pipelines.world.scenes import Scene, Thing
+
+_WORDINGS = ("{list} on {ground}", "a picture of {list} on {ground}", "on {ground}, {list}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Caption:
+    """relation: (i, side, j) where the text says that things[i] is on that side of things[j]."""
+
+    text: str
+    relation: tuple[int, str, int] | None = None
+
+
+def caption(scene: Scene, d: Draws) -> Caption:
+    """The scene in words: all attributes that the preset varies, and one relation where two things allow it.
+
+    Two things: 'a small red circle left of a large blue square on a gray background'. More: a list of all, then the
+    relation of two that their names tell from the rest.
+    """
+    phrases = Phrases(scene)
+    relation = _relation(phrases, d)
+    wording, ground = d.choice(_WORDINGS), f"a {scene.ground.colour} background"
+    full = [phrase(_varied(phrases, thing)) for thing in scene.things]
+    if relation and len(full) == 2:
+        i, side, j = relation
+        return Caption(wording.format(list=f"{a(full[i])} {side} {a(full[j])}", ground=ground), relation)
+    text = wording.format(list=_list(phrases, d), ground=ground)
+    if relation:
+        i, side, j = relation
+        text += f", with the {phrase(_name(phrases, d, i))} {side} the {phrase(_name(phrases, d, j))}"
+    return Caption(text, relation)
+
+
+def _relation(phrases: Phrases, d: Draws) -> tuple[int, str, int] | None:
+    named = [i for i in range(len(phrases.things)) if phrases.unique(i)]
+    options = [
+        (i, side, j)
+        for i in named
+        for j in named
+        for side in relations.SIDES
+        if relations.holds(phrases.things[i], side, phrases.things[j])
+    ]
+    return d.choice(options) if options else None
+
+
+def _name(phrases: Phrases, d: Draws, i: int) -> Key:
+    key = phrases.name(d, i)
+    assert key is not None  # only things with a name are in a relation
+    return key
+
+
+def _varied(phrases: Phrases, thing: Thing) -> Key:
+    return tuple([v if f in phrases.fields else None for f, v in enumerate(description(thing))])
+
+
+def _list(phrases: Phrases, d: Draws) -> str:
+    """'a small red circle and two large blue squares', in an order that tells nothing."""
+    keys = d.shuffled(list(dict.fromkeys(_varied(phrases, thing) for thing in phrases.things)))
+    counts = [len(phrases.groups[key]) for key in keys]
+    return enumeration(
+        [a(phrase(k)) if n == 1 else f"{NUMBERS[n]} {phrase(k, many=True)}" for k, n in zip(keys, counts)]
+    )

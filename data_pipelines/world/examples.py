@@ -1,0 +1,123 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The world as a source of Examples by random access: nothing on disk, as many as wanted."""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from PIL import Image as PilImage
+
+from data_pipelines.errors import DataError
+from data_pipelines.example import Example, Image, Instance, Mask
+from data_pipelines.world import drawing, scenes
+from data_pipelines.world.drawing import Drawing
+from data_pipelines.world.scenes import Scene, Thing
+from data_pipelines.world.vocabulary import SHAPES, SPLITS, VERSION, preset
+
+GROUND = "ground"  # the one class that is stuff
+CLASSES = (*SHAPES, GROUND)
+COUNTS = {"train": 2**30, "validation": 1_000, "test": 10_000, "open": 10_000}  # records an epoch has by default
+
+
+class World:
+    """Records of one preset and split for `data.sources`: {"name": ..., "reader": "world", "options": {...}}.
+
+    Args:
+      name: of the source; split: train, validation, test or open.
+      preset: easy, standard or hard.
+      tasks: which fields an Example gets beside its picture; names of TASKS.
+      side: pixels of the picture; a bucket of another size is resized from it like any picture.
+      count: records an epoch has, None for COUNTS.
+
+    Raises: DataError for an unknown preset, split, task or option out of range.
+    """
+
+    def __init__(
+        self,
+        name: str = "world",
+        split: str = "train",
+        preset: str = "easy",
+        tasks: Sequence[str] = (),
+        side: int = 128,
+        count: int | None = None,
+    ):
+        if unknown := [t for t in tasks if t not in TASKS]:
+            raise DataError(f"world: task {unknown[0]!r} is unknown, expected some of {', '.join(TASKS)}.")
+        if split not in SPLITS:
+            raise DataError(f"world: split is {split!r}, expected one of {', '.join(SPLITS)}.")
+        self.name, self.split, self.preset, self.tasks, self.side = name, split, preset, tuple(tasks), side
+        self._count = COUNTS[split] if count is None else count
+        if self._count < 1:
+            raise DataError(f"world: count is {count}, expected at least 1.")
+        content = [VERSION, preset, split, list(tasks), side, self._count]
+        self.fingerprint = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        self[0]  # bad options are told here, not by a worker
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> Example:
+        return example(scenes.scene(self.preset, self.split, index), self.tasks, self.side)
+
+
+def example(scene: Scene, tasks: Sequence[str] = (), side: int = 128) -> Example:
+    """The picture of a scene and the fields of `tasks`."""
+    drawn = drawing.draw(scene, side)
+    out = Example(
+        id=f"{scene.preset}/{scene.split}/{scene.index}",
+        source="world",
+        split=scene.split if scene.split != "open" else "test",
+        licence="Apache-2.0",
+        images=[picture(drawn.picture)],
+    )
+    for task in tasks:
+        TASKS[task](out, scene, drawn)
+    return out
+
+
+def picture(pixels: np.ndarray) -> Image:
+    """uint8 [H, W, 3] -> PNG, fast rather than small."""
+    buffer = io.BytesIO()
+    PilImage.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    return Image(data=buffer.getvalue(), width=pixels.shape[1], height=pixels.shape[0])
+
+
+def words(thing: Thing) -> list[str]:
+    """Its attributes beside its shape; the material only where the preset has more than one."""
+    return [thing.colour, thing.size, thing.material]
+
+
+def box(mask: np.ndarray) -> list[float]:
+    """(x, y, width, height) in pixels of the mask's bounding box."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return [float(columns[0]), float(rows[0]), float(np.ptp(columns) + 1), float(np.ptp(rows) + 1)]
+
+
+def _objects(out: Example, scene: Scene, drawn: Drawing) -> None:
+    """Instance k is things[k]: category, attributes and the box of its visible part."""
+    for k, thing in enumerate(scene.things):
+        out.instances.append(Instance(category=thing.shape, attributes=words(thing), box=box(drawn.mask(k)), track=k))
+
+
+def _panoptic(out: Example, scene: Scene, drawn: Drawing) -> None:
+    """Masks of all things and, last, of the ground; every pixel belongs to one of them."""
+    if not out.instances:
+        _objects(out, scene, drawn)
+    for k, instance in enumerate(out.instances):
+        instance.mask = Mask.from_array(drawn.mask(k))
+    ground = drawn.ids == 0
+    out.instances.append(Instance(category=GROUND, mask=Mask.from_array(ground), box=box(ground)))
+    out.classes = [*preset(scene.preset).shapes, GROUND]
+
+
+def _geometry(out: Example, scene: Scene, drawn: Drawing) -> None:
+    side = len(drawn.ids)
+    out.depth, out.normals = drawing.depth(scene, side), drawing.normals(scene, side)
+    out.edges = drawing.edges(drawn.ids)
+
+
+Task = Callable[[Example, Scene, Drawing], None]
+TASKS: dict[str, Task] = {"objects": _objects, "panoptic": _panoptic, "geometry": _geometry}

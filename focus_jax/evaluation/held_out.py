@@ -1,0 +1,70 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What the benchmarks of the world have in common: which scenes, what the protocol says of them, pictures to show."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from data_pipelines.world import drawing, scenes
+from data_pipelines.world.scenes import Scene
+from data_pipelines.world.vocabulary import VERSION
+from focus_jax.errors import UserError
+from focus_jax.evaluation import figures
+
+T = TypeVar("T")
+Gallery = dict[str, Any]
+
+_FOUND, _TRUE = np.array((255, 64, 0)), np.array((0, 128, 255))  # colours of overlays, none of the world's
+
+
+def scenes_of(config: Any) -> list[Scene]:
+    """The scenes of config.data: preset, split, first, scenes. Raises: UserError or DataError for bad fields."""
+    data = config.data
+    if data.scenes < 1:
+        raise UserError(f"config.data.scenes: expected at least 1, found {data.scenes}.")
+    return [scenes.scene(data.preset, data.split, i) for i in range(data.first, data.first + data.scenes)]
+
+
+def protocol(config: Any, **more: Any) -> dict[str, Any]:
+    """What the figures depend on beside config and checkpoint."""
+    data = config.data
+    return {
+        "world": {
+            "version": VERSION,
+            "preset": data.preset,
+            "split": data.split,
+            "indices": [data.first, data.first + data.scenes - 1],
+        },
+        "bootstrap": {"seed": figures.SEED, "resamples": figures.RESAMPLES, "unit": "scene"},
+        **more,
+    }
+
+
+def pictures(of: Iterable[Scene], side: int) -> np.ndarray:
+    """uint8 [N, side, side, 3]."""
+    return np.stack([drawing.draw(s, side).picture for s in of])
+
+
+def chunks(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Rows in order, `size` at a time, so that no more than that is held as pictures."""
+    for i in range(0, len(rows), size):
+        yield rows[i : i + size]
+
+
+# ------------------------------------------------------------------------------------------------------------ galleries
+def spread(total: int, shown: int) -> list[int]:
+    """At most `shown` indices below `total`, evenly apart."""
+    return sorted(set(np.linspace(0, total - 1, min(shown, total)).astype(int).tolist())) if total else []
+
+
+def gallery(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], note: str = "") -> Gallery:
+    """As report.add takes it: cells are text, pictures, masks, strips of frames or None."""
+    return {"title": title, "note": note, "columns": list(columns), "rows": [list(row) for row in rows]}
+
+
+def overlay(picture: np.ndarray, mask: np.ndarray, truth: bool = False) -> np.ndarray:
+    """uint8 [..., 3]: the mask tinted over a picture or clip; the truth's tint is another."""
+    tinted = 0.35 * picture + 0.65 * (_TRUE if truth else _FOUND)
+    return np.where(mask[..., None], tinted, picture).astype(np.uint8)

@@ -1,0 +1,213 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The model object that evaluators call: what goes in, what comes out, and the check that it did.
+
+A checkpoint has the methods that its parts make possible. Pictures are uint8 RGB, NHWC; H and W are the same for all
+pictures of one call. Row i of an answer belongs to row i of the call and does not depend on the other rows.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from focus_jax.errors import UserError
+
+# What is to be segmented: words; names of classes; a region (bool [H, W]: disc of a point, scribble, box or mask).
+Prompt = str | list[str] | np.ndarray
+# The same for a clip; a region there is a frame's index and its marked objects, int32 [H, W] with 0 = none.
+ClipPrompt = str | list[str] | tuple[int, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Segments:
+    """What was found in one picture or clip.
+
+    ids: int32 [H, W], or [T, H, W] of a clip; 0 = none, k + 1 belongs to the segment of names[k] and scores[k]. A segment
+    may have no pixel. All zeros is the answer "nothing there".
+    names: a class of the list for a list of classes, else any words. scores: confidences, higher is surer.
+    """
+
+    ids: np.ndarray
+    names: tuple[str, ...]
+    scores: tuple[float, ...]
+
+    @property
+    def mask(self) -> np.ndarray:
+        """bool, shape of ids: all segments together, the answer to words or a region."""
+        return self.ids > 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Edited:
+    """images: uint8 [B, H, W, 3]; masks: bool [B, H, W], where the model meant to change something; refused: bool [B],
+    True where it took the instruction to mean nothing in the picture (the image is then the source)."""
+
+    images: np.ndarray
+    masks: np.ndarray
+    refused: np.ndarray
+
+
+class Model(Protocol):
+    """What `focus_jax.load` returns, as far as evaluators know it. Wrong arguments raise UserError."""
+
+    def reconstruct(self, images: np.ndarray) -> np.ndarray:
+        """uint8 [B, H, W, 3] through the tokenizer and back, same shape and dtype."""
+
+    def chat(self, images: np.ndarray, questions: list[str]) -> list[str]:
+        """One answer to one question about each picture; uint8 [B, H, W, 3], B questions -> B answers."""
+
+    def segment(self, images: np.ndarray, prompts: list[Prompt]) -> list[Segments]:
+        """One prompt a picture; uint8 [B, H, W, 3], B prompts -> B Segments with ids [H, W].
+
+        Words: everything they mean, possibly nothing. Class list: every pixel in at most one segment, each named by a class
+        of the list. Region: the object it marks.
+        """
+
+    def segment_video(self, frames: np.ndarray, prompt: ClipPrompt) -> Segments:
+        """One clip, uint8 [T, H, W, 3] -> ids [T, H, W]; a number means the same object in all frames.
+
+        Of a marked frame the numbers are those of the prompt, so there are as many names as its highest number.
+        """
+
+    def generate(self, captions: list[str], *, height: int, width: int, seed: int) -> np.ndarray:
+        """A picture for each caption, uint8 [B, height, width, 3]; the same seed gives the same pictures."""
+
+    def edit(
+        self,
+        images: np.ndarray,
+        instructions: list[str],
+        regions: list[np.ndarray | None] | None = None,
+        *,
+        seed: int,
+    ) -> Edited:
+        """Does one instruction to each picture, uint8 [B, H, W, 3]; regions: bool [H, W] where the place is given."""
+
+
+METHODS = ("reconstruct", "chat", "segment", "segment_video", "generate", "edit")
+
+
+class Checked:
+    """A model object whose every answer is checked and whose batches all have one size.
+
+    The methods are those of Model for any number of rows. Rows go to the model in batches of batch_size, the last filled up
+    with its last row, so that a compiled model compiles once for every picture size.
+    Raises (every method): UserError, one sentence naming benchmark and method, for a model that lacks the method or
+    returns something else than Model says.
+    """
+
+    def __init__(self, model: Any, benchmark: str, batch_size: int):
+        if batch_size < 1:
+            raise UserError(f"config.batch_size: expected at least 1, found {batch_size}.")
+        self.model, self.benchmark, self.batch_size = model, benchmark, batch_size
+
+    def reconstruct(self, images: np.ndarray) -> np.ndarray:
+        def batch(rows):
+            found = self._call("reconstruct")(images[rows])
+            self._array("reconstruct", "images", found, np.uint8, images[rows].shape)
+            return found
+
+        return np.concatenate([batch(rows)[:count] for rows, count in self._batches(len(images))])
+
+    def chat(self, images: np.ndarray, questions: Sequence[str]) -> list[str]:
+        def batch(rows):
+            found = self._call("chat")(images[rows], [questions[i] for i in rows])
+            self._list("chat", found, str, "answers", len(rows))
+            return found
+
+        return [x for rows, count in self._batches(len(images)) for x in batch(rows)[:count]]
+
+    def segment(self, images: np.ndarray, prompts: Sequence[Prompt]) -> list[Segments]:
+        def batch(rows):
+            found = self._call("segment")(images[rows], [prompts[i] for i in rows])
+            self._list("segment", found, Segments, "Segments", len(rows))
+            for i, one in zip(rows, found):
+                self._segments("segment", one, images.shape[1:3])
+                if isinstance(prompts[i], list) and (other := [x for x in one.names if x not in prompts[i]]):
+                    self._wrong("segment", f"the class {other[0]!r}", f"one of {', '.join(prompts[i])}")
+            return found
+
+        return [x for rows, count in self._batches(len(images)) for x in batch(rows)[:count]]
+
+    def segment_video(self, frames: np.ndarray, prompt: ClipPrompt) -> Segments:
+        found = self._call("segment_video")(frames, prompt)
+        if not isinstance(found, Segments):
+            self._wrong("segment_video", type(found).__name__, "Segments")
+        self._segments("segment_video", found, frames.shape[:3])
+        if isinstance(prompt, tuple) and len(found.names) != prompt[1].max():
+            self._wrong("segment_video", f"{len(found.names)} names", f"{prompt[1].max()}, one for each marked object")
+        return found
+
+    def generate(self, captions: Sequence[str], *, height: int, width: int, seed: int) -> np.ndarray:
+        def batch(rows):
+            found = self._call("generate")([captions[i] for i in rows], height=height, width=width, seed=seed)
+            self._array("generate", "images", found, np.uint8, (len(rows), height, width, 3))
+            return found
+
+        return np.concatenate([batch(rows)[:count] for rows, count in self._batches(len(captions))])
+
+    def edit(
+        self,
+        images: np.ndarray,
+        instructions: Sequence[str],
+        regions: Sequence[np.ndarray | None] | None = None,
+        *,
+        seed: int,
+    ) -> Edited:
+        def batch(rows, count):
+            given = None if regions is None else [regions[i] for i in rows]
+            found = self._call("edit")(images[rows], [instructions[i] for i in rows], given, seed=seed)
+            if not isinstance(found, Edited):
+                self._wrong("edit", type(found).__name__, "Edited")
+            shape = images[rows].shape
+            self._array("edit", "images", found.images, np.uint8, shape)
+            self._array("edit", "masks", found.masks, np.bool_, shape[:3])
+            self._array("edit", "refused", found.refused, np.bool_, shape[:1])
+            return found.images[:count], found.masks[:count], found.refused[:count]
+
+        parts = [batch(rows, count) for rows, count in self._batches(len(images))]
+        return Edited(*(np.concatenate(x) for x in zip(*parts)))
+
+    # --------------------------------------------------------------------------------------------------------- checks
+    def _batches(self, total: int) -> list[tuple[list[int], int]]:
+        """(rows of a batch, how many of them count) of `total` rows."""
+        size = self.batch_size
+        return [
+            ([min(j, total - 1) for j in range(i, i + size)], min(size, total - i)) for i in range(0, total, size)
+        ]
+
+    def _call(self, method: str) -> Callable[..., Any]:
+        if not callable(function := getattr(self.model, method, None)):
+            able = [m for m in METHODS if callable(getattr(self.model, m, None))]
+            raise UserError(
+                f"{getattr(self.model, 'label', type(self.model).__name__)}: this checkpoint cannot {method}, which the "
+                f"benchmark {self.benchmark} needs; it can {', '.join(able) or 'do nothing that is measured'}."
+            )
+        return function
+
+    def _wrong(self, method: str, found: str, expected: str) -> None:
+        raise UserError(f"{self.benchmark}: the model's {method} returned {found}, expected {expected}.")
+
+    def _list(self, method: str, found: Any, kind: type, word: str, count: int) -> None:
+        if not isinstance(found, list) or not all(isinstance(x, kind) for x in found):
+            kinds = {type(x).__name__ for x in found} if isinstance(found, (list, tuple)) else set()
+            inside = f" of {' and '.join(sorted(kinds))}" if kinds else ""
+            self._wrong(method, f"a {type(found).__name__}{inside}", f"a list of {count} {word}")
+        if len(found) != count:
+            self._wrong(method, f"{len(found)} {word}", f"{count}, one for each row")
+
+    def _array(self, method: str, name: str, found: Any, dtype: Any, shape: tuple[int, ...]) -> None:
+        if not isinstance(found, np.ndarray) or found.dtype != dtype or found.shape != tuple(shape):
+            kind = f"{found.dtype}{list(found.shape)}" if hasattr(found, "dtype") else type(found).__name__
+            self._wrong(method, f"{name} {kind}", f"{np.dtype(dtype).name}{list(shape)}")
+
+    def _segments(self, method: str, found: Segments, shape: tuple[int, ...]) -> None:
+        self._array(method, "ids", found.ids, np.int32, shape)
+        if len(found.names) != len(found.scores):
+            self._wrong(method, f"{len(found.names)} names and {len(found.scores)} scores", "one score for each name")
+        if not all(isinstance(x, str) for x in found.names) or not np.isfinite(found.scores).all():
+            self._wrong(method, "names or scores of another kind", "names as words and scores as finite numbers")
+        if found.ids.min() < 0 or found.ids.max() > len(found.names):
+            low, high = found.ids.min(), found.ids.max()
+            self._wrong(method, f"ids from {low} to {high}", f"0 to {len(found.names)}, the number of its names")

@@ -1,0 +1,57 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Linear layer and LayerNorm of the encoders, with logical axis names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from focus_jax.models.parameters import DENSE_AXES, Initialiser, named, scale_and_bias
+from focus_jax.ops.dense import dense
+
+TOKEN_AXES = ("batch", "positions", "channels")
+
+
+def at_token_boundary(x: jax.Array) -> jax.Array:
+    """Names the axes of an activation [B, N, D] for the sharding table; without mesh and rules it does nothing."""
+    return nn.with_logical_constraint(x, TOKEN_AXES)
+
+
+class Dense(nn.Module):
+    """Linear layer [..., C_in] -> [..., features]; kernel N(0, 1/C_in) cut at two deviations, bias zero."""
+
+    features: int
+    use_bias: bool = True
+    kernel_init: Initialiser = nn.initializers.lecun_normal()
+    dtype: Any = jnp.float32
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (x.shape[-1], self.features)
+        kernel = self.param("kernel", named(self.kernel_init, DENSE_AXES), shape, self.param_dtype)
+        bias = None
+        if self.use_bias:
+            init = named(nn.initializers.zeros, ("norm",))
+            bias = self.param("bias", init, (self.features,), self.param_dtype)
+        return dense(x.astype(self.dtype), kernel, bias)
+
+
+class LayerNorm(nn.Module):
+    """Affine LayerNorm over the last axis, eps 1e-6, computed in float32."""
+
+    eps: float = 1e-6
+    dtype: Any = jnp.float32
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        scale, bias = scale_and_bias(self, x.shape[-1])
+        x = x.astype(jnp.float32)
+        x = x - jnp.mean(x, axis=-1, keepdims=True)
+        rstd = jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + self.eps)
+        return (x * rstd * scale + bias).astype(self.dtype)

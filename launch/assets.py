@@ -1,0 +1,96 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Copies the tiny checkpoints into assets/ in bfloat16, with their figures, where the figures are not worse.
+
+make assets                                        what `make standins` has trained and evaluated
+make assets REPORT=report                          with the figures of another report
+
+A figure that has a goal is worse when it lies more than two standard errors on the wrong side of the one that was
+shipped. A stage without an evaluation is left alone.
+"""
+
+import argparse
+import json
+import math
+import pathlib
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+LIMIT = 12 * 2**20  # bytes of all files together
+FACTS = ("seconds", "steps", "seed", "commit", "device", "checkpoint", "budget")
+
+
+def worse(stage: str, new: dict, old: dict) -> list[str]:
+    """Names of the gated figures that fell below what is shipped."""
+    from focus_jax.evaluation import goals
+
+    found = []
+    for name, before in old["figures"].items():
+        goal = goals.figure(stage, name)
+        if goal is None or name not in new:
+            continue
+        error = math.hypot(new["standard_error"].get(name, 0.0), old["standard_error"].get(name, 0.0))
+        fell = before - new[name] if goal.better == goals.HIGHER else new[name] - before
+        if fell > 2 * error:
+            found.append(f"{name} {new[name]:.4g} after {before:.4g}")
+    return found
+
+
+def ship(name: str, stage: str, benchmark: str, run: str, report: pathlib.Path, assets: pathlib.Path) -> str:
+    """Writes assets/NAME.safetensors and NAME.json, or says in one sentence why not."""
+    import jax
+    import jax.numpy as jnp
+
+    from focus_jax.training import store
+
+    file = report / "metrics.json"
+    entry = json.loads(file.read_text()).get(stage) if file.exists() else None
+    measured = [k for k in (entry or {}).get("benchmarks", {}).get(benchmark, {}).get("figures", []) if _of(k, name)]
+    if not (ROOT / run).exists() or not measured:
+        return f"{name}: left alone, {run} is not there or {file} has no figures of it"
+    record = assets / f"{name}.json"
+    if record.exists() and (fell := worse(stage, entry, json.loads(record.read_text()))):
+        return f"{name}: left alone, its figures fell: {', '.join(fell)}"
+    found = store.catalogue(ROOT / run, "ema", "assets")
+    targets = {p: jax.ShapeDtypeStruct(e.shape, jnp.bfloat16) for p, e in found.entries.items()}
+    leaves = store.read(found.entries, targets)
+    prints = store.save_safetensors(assets / f"{name}.safetensors", leaves, found.config, f"{stage}: {run}")
+    told = entry["benchmarks"][benchmark]
+    record.write_text(
+        json.dumps(
+            {
+                "figures": {k: entry[k] for k in measured},
+                "n": {k: entry["n"][k] for k in measured},
+                "standard_error": {k: v for k, v in entry["standard_error"].items() if k in measured},
+                **{k: told[k] for k in FACTS if k in told},
+                "fingerprints": prints,
+            },
+            indent=2,
+        )
+        + "\n"
+    )
+    return f"{name}: shipped, {(assets / f'{name}.safetensors').stat().st_size / 2**20:.2f} MiB"
+
+
+def _of(figure: str, name: str) -> bool:
+    return figure.startswith(f"{name}_")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        "launch/assets.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--report", type=pathlib.Path, default=ROOT / "report")
+    parser.add_argument("--assets", type=pathlib.Path, default=ROOT / "assets")
+    args = parser.parse_args()
+    for name in ("vit", "convnext"):
+        print(ship(name, "standins", "standins", f"runs/standins/{name}", args.report, args.assets))
+    total = sum(f.stat().st_size for f in args.assets.glob("*.safetensors"))
+    if total > LIMIT:
+        raise SystemExit(f"{args.assets}: {total / 2**20:.1f} MiB, expected at most {LIMIT / 2**20:.0f} MiB.")
+
+
+if __name__ == "__main__":
+    main()
