@@ -4,6 +4,7 @@
 
 reconstruction          the tokenizer on held-out photographs: PSNR, SSIM, perceptual distance, codebook usage
 world_reconstruction    the same on the world, and what the checker reads off the reconstructions
+standins                linear probes on the stand-ins' features at the centres of objects
 questions               answers to questions about pictures
 segmentation            by words, by a marked region, panoptic
 video                   objects followed through clips
@@ -19,8 +20,8 @@ from ml_collections import ConfigDict
 
 def get_config(name: str = "reconstruction") -> ConfigDict:
     known = {f.__name__: f for f in (world_reconstruction, questions, segmentation, video, generation, editing)}
-    if name == "reconstruction":
-        return reconstruction()
+    if name in ("reconstruction", "standins"):
+        return reconstruction() if name == "reconstruction" else standins()
     plain = name.removeprefix("open_")
     if plain not in known:
         raise ValueError(f"configs/eval.py:{name}: expected one of reconstruction, {', '.join(known)} or open_ before them")
@@ -68,6 +69,19 @@ def _world(evaluator: str, side: int, scenes: int = 1_000) -> ConfigDict:
 def world_reconstruction() -> ConfigDict:
     c = _world("reconstruction", side=64)
     c.perceptual = ""
+    return c
+
+
+def standins() -> ConfigDict:
+    c = ConfigDict()
+    c.evaluator = "standins"
+    c.label = ""
+    c.presets = ("easy", "standard")
+    c.split = "test"
+    c.scenes = 1_000  # of each preset
+    c.probe_scenes = 4_000  # of each preset's train split, on which the probes learn
+    c.sides = ConfigDict({"vit": 64, "convnext": 128})
+    c.batch_size = 64
     return c
 
 

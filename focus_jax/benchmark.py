@@ -5,6 +5,7 @@
     python -m focus_jax.benchmark tokenizer     a training step beside the same network in torch, on CPU
     python -m focus_jax.benchmark codes         memory of the nearest-code search, and whether it is exact
     python -m focus_jax.benchmark data          the loader beside a torch DataLoader
+    python -m focus_jax.benchmark world         scenes of the world a second
 
 Each takes --help, and --json=FILE, which writes its figures.
 """
@@ -22,7 +23,7 @@ from etils import epath
 
 from focus_jax.errors import one_sentence
 
-NAMES = ("tokenizer", "codes", "data")  # modules of focus_jax.benchmarks with main(argv) -> figures
+NAMES = ("tokenizer", "codes", "data", "world")  # modules of focus_jax.benchmarks with main(argv) -> figures
 CPU_ONLY = ("tokenizer",)  # peers that are measured on CPU
 
 

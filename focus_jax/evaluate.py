@@ -48,7 +48,10 @@ def evaluate(config: Any, checkpoint: str, report: str, budget: str = "ladder", 
     began = time.time()
     model = focus_jax.load(checkpoint, weights=weights)
     evaluator = importlib.import_module(name).Evaluator(config)
-    figures = evaluator.run(model)
+    prefix = f"{config.label}_" if config.get("label") else ""  # another data set of the same benchmark beside it
+    benchmark = prefix + evaluator.name
+    figures = {prefix + k: figure for k, figure in evaluator.run(model).items()}
+    baselines = {prefix + k: numbers for k, numbers in getattr(evaluator, "baselines", {}).items()}
     eval_seconds = time.time() - began
 
     reserved = sorted(figures.keys() & set(reports.RESERVED))
@@ -59,7 +62,7 @@ def evaluate(config: Any, checkpoint: str, report: str, budget: str = "ladder", 
         **{k: float(value) for k, (value, _, _) in figures.items()},
         "n": {k: int(n) for k, (_, n, _) in figures.items()},
         "standard_error": {k: float(error) for k, (_, _, error) in figures.items() if error},
-        "baselines": getattr(evaluator, "baselines", {}),
+        "baselines": baselines,
         "seconds": run.seconds,
         "eval_seconds": eval_seconds,
         "steps": run.steps,
@@ -72,7 +75,7 @@ def evaluate(config: Any, checkpoint: str, report: str, budget: str = "ladder", 
     }
     protocol = {
         **getattr(evaluator, "protocol", {}),
-        "benchmark": evaluator.name,
+        "benchmark": benchmark,
         "config": json.loads(config.to_json()),
         "config_hash": config_lib.digest(config),
         "checkpoint_fingerprints": model.fingerprints,
@@ -80,8 +83,12 @@ def evaluate(config: Any, checkpoint: str, report: str, budget: str = "ladder", 
         "commit": code_version(),
     }
     stage = model.config.name.partition(":")[0]
-    _print(stage, evaluator.name, figures, entry)
-    shown, galleries = getattr(evaluator, "shown", {}), getattr(evaluator, "galleries", ())
+    _print(stage, benchmark, figures, entry)
+    shown = getattr(evaluator, "shown", {})
+    galleries = [
+        g | {"title": f"{config.label}: {g['title']}" if prefix else g["title"]}
+        for g in getattr(evaluator, "galleries", ())
+    ]
     return reports.add(epath.Path(report), stage, entry, protocol, shown, run, galleries)
 
 

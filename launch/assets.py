@@ -47,7 +47,7 @@ def ship(name: str, stage: str, benchmark: str, run: str, report: pathlib.Path, 
 
     file = report / "metrics.json"
     entry = json.loads(file.read_text()).get(stage) if file.exists() else None
-    measured = [k for k in (entry or {}).get("benchmarks", {}).get(benchmark, {}).get("figures", []) if _of(k, name)]
+    measured = (entry or {}).get("benchmarks", {}).get(benchmark, {}).get("figures", [])
     if not (ROOT / run).exists() or not measured:
         return f"{name}: left alone, {run} is not there or {file} has no figures of it"
     record = assets / f"{name}.json"
@@ -74,10 +74,6 @@ def ship(name: str, stage: str, benchmark: str, run: str, report: pathlib.Path, 
     return f"{name}: shipped, {(assets / f'{name}.safetensors').stat().st_size / 2**20:.2f} MiB"
 
 
-def _of(figure: str, name: str) -> bool:
-    return figure.startswith(f"{name}_")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         "launch/assets.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -86,7 +82,7 @@ def main() -> None:
     parser.add_argument("--assets", type=pathlib.Path, default=ROOT / "assets")
     args = parser.parse_args()
     for name in ("vit", "convnext"):
-        print(ship(name, "standins", "standins", f"runs/standins/{name}", args.report, args.assets))
+        print(ship(name, "standins", f"standins_{name}", f"runs/standins/{name}", args.report, args.assets))
     total = sum(f.stat().st_size for f in args.assets.glob("*.safetensors"))
     if total > LIMIT:
         raise SystemExit(f"{args.assets}: {total / 2**20:.1f} MiB, expected at most {LIMIT / 2**20:.0f} MiB.")

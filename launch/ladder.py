@@ -5,7 +5,7 @@
 make ladder                               every stage, at most 15 minutes each on two cores
 make ladder STAGES=stage1_tokenizer       one of them
 make ladder BUDGET=long                   hours on two cores, or minutes on a GPU
-make standins                             stage 0: what the others start from, long by nature; its results are in assets/
+make standins                             stage 0: what the others start from; its results are in assets/
 """
 
 import argparse
@@ -33,7 +33,9 @@ STANDINS = {
 }
 STAGES = {
     "stage1_tokenizer": Stage(
-        "configs/stage1_tokenizer.py:tiny", {"ladder": 4_000, "long": 60_000}, ("world_reconstruction", "reconstruction")
+        "configs/stage1_tokenizer.py:tiny",
+        {"ladder": 4_000, "long": 60_000},
+        ("world_reconstruction", "reconstruction"),
     ),
 }
 

@@ -81,13 +81,12 @@ def attribute(field: int) -> Form:
 
     def form(phrases: Phrases, d: Draws) -> Asked | None:
         by_answer: dict[str, list[int]] = {}
-        for i, thing in enumerate(phrases.things):
-            if phrases.unique(i, field):
-                by_answer.setdefault(description(thing)[field], []).append(i)
+        for i in phrases.named(field):
+            by_answer.setdefault(description(phrases.things[i])[field], []).append(i)
         if not by_answer:
             return None
         i = d.choice(by_answer[d.choice(tuple(by_answer))])
-        return _attribute(phrases, d, field, phrase(phrases.name(d, i, field), d.choice(NOUNS)), i)
+        return _attribute(phrases, d, field, phrases.called(d, i, field), i)
 
     return form
 
@@ -98,8 +97,8 @@ def placed(field: int) -> Form:
     def form(phrases: Phrases, d: Draws) -> Asked | None:
         answer = d.choice(tuple(dict.fromkeys(description(thing)[field] for thing in phrases.things)))
         for _ in range(_TRIES):
-            make = d.choice((naming.superlative, naming.relative))
-            name = make(phrases, d, without=field)
+            by_place = d.chance(0.5)
+            name = (naming.superlative if by_place else naming.relative)(phrases, d, without=field)
             if name and description(phrases.things[name.things[0]])[field] == answer:
                 return _attribute(phrases, d, field, name.text, name.things[0])
         return None
@@ -117,8 +116,11 @@ def which(field: int) -> Form:
             return None
         answer, other = d.choice(here), weighted(d, absent, [phrases.rate(field, v) for v in absent])
         first, second = d.shuffled((answer, other))
-        named = a if field == SHAPE else "something {}".format
-        return ask(d, ("Which is in the picture, {a} or {b}?",), answer, a=named(first), b=named(second))
+        if field == SHAPE:
+            first, second = a(first), a(second)
+        else:
+            first, second = f"something {first}", f"something {second}"
+        return ask(d, ("Which is in the picture, {a} or {b}?",), answer, a=first, b=second)
 
     return form
 

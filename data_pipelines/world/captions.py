@@ -36,12 +36,12 @@ def caption(scene: Scene, d: Draws) -> Caption:
     text = wording.format(list=_list(phrases, d), ground=ground)
     if relation:
         i, side, j = relation
-        text += f", with the {phrase(_name(phrases, d, i))} {side} the {phrase(_name(phrases, d, j))}"
+        text += f", with the {phrases.called(d, i)} {side} the {phrases.called(d, j)}"
     return Caption(text, relation)
 
 
 def _relation(phrases: Phrases, d: Draws) -> tuple[int, str, int] | None:
-    named = [i for i in range(len(phrases.things)) if phrases.unique(i)]
+    named = phrases.named()
     options = [
         (i, side, j)
         for i in named
@@ -50,12 +50,6 @@ def _relation(phrases: Phrases, d: Draws) -> tuple[int, str, int] | None:
         if relations.holds(phrases.things[i], side, phrases.things[j])
     ]
     return d.choice(options) if options else None
-
-
-def _name(phrases: Phrases, d: Draws, i: int) -> Key:
-    key = phrases.name(d, i)
-    assert key is not None  # only things with a name are in a relation
-    return key
 
 
 def _varied(phrases: Phrases, thing: Thing) -> Key:

@@ -4,6 +4,7 @@
 
 import dataclasses
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from scipy import ndimage
@@ -89,7 +90,7 @@ def read(picture: np.ndarray, preset_name: str) -> Reading:
     name, ground = _ground(smooth)
     layers = _layers(pixels, smooth, ground, preset, noise)
     pieces = _pieces(layers, preset)
-    pieces, fits = _split(pieces, _fitted(pieces, layers, preset), layers, preset)
+    pieces, fits = _split(pieces, _fitted(pieces, range(len(pieces)), layers, preset), layers, preset)
     things = [_seen(f, piece, layers, preset) for piece, f in zip(pieces, fits, strict=True) if f[0].overlap > _POOR]
     return Reading(name, tuple(sorted(things, key=lambda seen: -seen.confidence)))
 
@@ -190,54 +191,57 @@ def _blend(piece: _Piece, pieces: list[_Piece], layers: _Layers) -> bool:
     return False
 
 
-def _fitted(pieces: list[_Piece], layers: _Layers, preset: Preset) -> list[list[Fit]]:
-    """For each piece the shapes of the preset, best first; a thing that others hide in part is fitted to what is left."""
+def _fitted(pieces: list[_Piece], which: range, layers: _Layers, preset: Preset) -> list[list[Fit]]:
+    """For each of the pieces asked for the shapes of the preset, best first.
+
+    A thing that others hide in part is fitted to what is left of it.
+    """
     owner = np.zeros((SIDE, SIDE), np.int32)
     for i, piece in enumerate(pieces):
         owner[piece.mask] = i + 1
-    near = []
-    for i, piece in enumerate(pieces):
-        around = np.unique(owner[_grown(piece.mask, _NEAR)])
-        near.append([j - 1 for j in around if j > 0 and j != i + 1 and pieces[j - 1].colour != piece.colour])
-    patches = [_patch(i, near[i], pieces, owner, layers) for i in range(len(pieces))]
-    whole = [fitting.fits(patch, preset, [_middle(patch)]) for patch in patches]
-    out = list(whole)
-    for i, piece in enumerate(pieces):
+    near = {}
+    for i in which:
+        around = np.unique(owner[_grown(pieces[i].mask, _NEAR)]) - 1
+        near[i] = [j for j in around if j >= 0 and pieces[j].colour != pieces[i].colour]
+    patches = {i: _patch(i, near[i], pieces, owner, layers) for i in which}
+    whole = {i: fitting.fits(patch, preset, [_middle(patch)]) for i, patch in patches.items()}
+    out = dict(whole)
+    for i in which:
         if whole[i][0].overlap > _GOOD:
             continue
-        for hiders in [[j] for j in near[i]] + [near[i]] * (len(near[i]) > 1):
-            fits = _hidden(patches[i], piece, [whole[j][0] for j in hiders], preset)
+        over = [j for j in near[i] if j in whole]
+        for hiders in [[j] for j in over] + [over] * (len(over) > 1):
+            fits = _hidden(patches[i], pieces[i], [whole[j][0] for j in hiders], preset)
             if fits[0].error < 0.9 * out[i][0].error - 2.0:
                 out[i] = fits
-    return out
+    return [out[i] for i in which]
 
 
 def _split(pieces: list[_Piece], fits: list[list[Fit]], layers: _Layers, preset: Preset):
-    """Pieces and fits with those parted that are two things of one colour, which a blur has joined."""
+    """Pieces and fits with those parted that are several things of one colour, which a blur has joined."""
     for piece, fit in list(zip(pieces, fits, strict=True)):
         if fit[0].overlap > _FAIR:
             continue
-        for parts in _cores(piece, layers, preset):
-            rest = [other for other in pieces if other is not piece]
-            tried = _fitted(rest + parts, layers, preset)
-            if sum(f[0].error for f in tried[len(rest) :]) < 0.6 * fit[0].error and all(f[0].overlap > _FAIR for f in tried[len(rest):]):
-                pieces, fits = rest + parts, tried
+        for parts in _partings(piece, layers, preset):
+            at = next(i for i, other in enumerate(pieces) if other is piece)
+            rest = pieces[:at] + pieces[at + 1 :]
+            tried = _fitted(rest + parts, range(len(rest), len(rest) + len(parts)), layers, preset)
+            if sum(f[0].error for f in tried) < 0.6 * fit[0].error and all(f[0].overlap > _FAIR for f in tried):
+                pieces, fits = rest + parts, fits[:at] + fits[at + 1 :] + tried
                 break
     return pieces, fits
 
 
-def _cores(piece: _Piece, layers: _Layers, preset: Preset):
-    """Ways to part a piece, from where its cover is whole or from where it is thick."""
+def _partings(piece: _Piece, layers: _Layers, preset: Preset) -> Iterator[list[_Piece]]:
+    """Ways to part a piece in two or three: around where its cover is whole, or where it is thick."""
     cover = np.where(piece.mask, layers.cover[..., piece.colour], 0.0)
-    depth = ndimage.distance_transform_edt(piece.mask)
-    seen = 1
-    for cores in [cover > level for level in (0.65, 0.8, 0.9, 0.97)] + [depth > level for level in (1.0, 1.5, 2.3, 3.0, 4.0)]:
+    depth, least, seen = ndimage.distance_transform_edt(piece.mask), 0.1 * fitting.least_area(preset), set[int]()
+    for cores in [*(cover > level for level in (0.65, 0.8, 0.95)), *(depth > level for level in (1.0, 1.5, 2.3, 3.0, 4.0))]:
         names, _ = ndimage.label(cores)
-        areas = np.bincount(names.ravel())
-        keep = [i for i in range(1, len(areas)) if areas[i] >= 4]
-        if len(keep) <= seen:
+        keep = np.flatnonzero(np.bincount(names.ravel())[1:] >= least) + 1
+        if len(keep) in seen or not 2 <= len(keep) <= 3:
             continue
-        seen = len(keep)
+        seen.add(len(keep))
         names = np.where(np.isin(names, keep), names, 0)
         at = ndimage.distance_transform_edt(names == 0, return_distances=False, return_indices=True)
         yield _parts(np.where(piece.mask, names[tuple(at)], 0), 0.0, piece.colour)

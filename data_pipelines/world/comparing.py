@@ -24,14 +24,9 @@ from data_pipelines.world.vocabulary import SIZES, preset
 _LENGTHS = (1, 1, 2, 3)  # words of a description that need not be a name
 
 
-def _name(phrases: Phrases, d: Draws, i: int, without: int | None = None) -> str:
-    """Of a thing that has a name."""
-    return phrase(phrases.name(d, i, without), d.choice(NOUNS))
-
-
 def _pairs(phrases: Phrases, without: int | None = None) -> list[tuple[int, int]]:
     """Pairs of things that both have a name, each once."""
-    return list(itertools.combinations([i for i in range(len(phrases.things)) if phrases.unique(i, without)], 2))
+    return list(itertools.combinations(phrases.named(without), 2))
 
 
 # --------------------------------------------------------------------------------------------------------- relation
@@ -51,7 +46,7 @@ def is_on_side(phrases: Phrases, d: Draws) -> Asked | None:
         return None
     i, side, j = found
     answer = d.choice(("yes", "no"))
-    words = {"a": _name(phrases, d, i), "b": _name(phrases, d, j), "side": side if answer == "yes" else OPPOSITE[side]}
+    words = {"a": phrases.called(d, i), "b": phrases.called(d, j), "side": side if answer == "yes" else OPPOSITE[side]}
     return ask(d, ("Is the {a} {side} the {b}?", "Does the {a} lie {side} the {b}?"), answer, **words)
 
 
@@ -61,7 +56,7 @@ def which_side(phrases: Phrases, d: Draws) -> Asked | None:
         return None
     i, side, j = found
     wording = "Is the {a} left or right of the {b}?" if side.endswith("of") else "Is the {a} above or below the {b}?"
-    return ask(d, (wording,), side.removesuffix(" of"), a=_name(phrases, d, i), b=_name(phrases, d, j))
+    return ask(d, (wording,), side.removesuffix(" of"), a=phrases.called(d, i), b=phrases.called(d, j))
 
 
 def anything(phrases: Phrases, d: Draws) -> Asked | None:
@@ -69,9 +64,8 @@ def anything(phrases: Phrases, d: Draws) -> Asked | None:
     things = phrases.things
     if len(things) == 1 and any(in_half(things[0], half) for half in HALVES):
         return None
-    named = [i for i in range(len(things)) if phrases.unique(i)]
     options: dict[str, list[tuple[int, str]]] = {"yes": [], "no": []}
-    for i, side in itertools.product(named, SIDES):
+    for i, side in itertools.product(phrases.named(), SIDES):
         there = [holds(thing, side, things[i]) for k, thing in enumerate(things) if k != i]
         if True in there:
             options["yes"].append((i, side))
@@ -84,7 +78,7 @@ def anything(phrases: Phrases, d: Draws) -> Asked | None:
     answer = "yes" if options["yes"] and d.chance(0.5 + 0.3 * lone) else "no"
     i, side = d.choice(options[answer])
     wordings = ("Is there anything {side} the {a}?", "Does anything lie {side} the {a}?")
-    return ask(d, wordings, answer, side=side, a=_name(phrases, d, i))
+    return ask(d, wordings, answer, side=side, a=phrases.called(d, i))
 
 
 def beside_another(phrases: Phrases, d: Draws) -> Asked | None:
@@ -114,7 +108,7 @@ def in_front(phrases: Phrases, d: Draws) -> Asked | None:
     answer = d.choice(("yes", "no"))
     i, j = (near, far) if answer == "yes" else (far, near)
     wordings = ("Does the {a} cover part of the {b}?", "Is the {a} in front of the {b}?")
-    return ask(d, wordings, answer, a=_name(phrases, d, i), b=_name(phrases, d, j))
+    return ask(d, wordings, answer, a=phrases.called(d, i), b=phrases.called(d, j))
 
 
 def in_the_half(phrases: Phrases, d: Draws) -> Asked | None:
@@ -180,7 +174,7 @@ def is_larger(phrases: Phrases, d: Draws) -> Asked | None:
     answer, word = d.choice(("yes", "no")), d.choice(("larger", "smaller"))
     larger, smaller = _by_size(phrases, d.choice(options))
     i, j = (larger, smaller) if (answer == "yes") == (word == "larger") else (smaller, larger)
-    names = {"a": _name(phrases, d, i, SIZE), "b": _name(phrases, d, j, SIZE)}
+    names = {"a": phrases.called(d, i, SIZE), "b": phrases.called(d, j, SIZE)}
     return ask(d, (f"Is the {{a}} {word} than the {{b}}?",), answer, **names)
 
 
@@ -221,7 +215,7 @@ def same(phrases: Phrases, d: Draws) -> Asked | None:
         return None
     answer = d.choice(("yes", "no"))
     i, j = d.shuffled(d.choice(options[answer]))
-    names = {"a": _name(phrases, d, i, field), "b": _name(phrases, d, j, field)}
+    names = {"a": phrases.called(d, i, field), "b": phrases.called(d, j, field)}
     wordings = (
         "Do the {a} and the {b} have the same {field}?",
         "Is the {field} of the {a} the same as that of the {b}?",

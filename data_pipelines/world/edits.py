@@ -19,6 +19,7 @@ BY = ("words", "region")
 SEVERAL = ("recolour", "rematerial", "remove", "replace")  # kinds that may mean several things
 BORDER = 2.0  # canvas units between the picture's border and what was moved to it
 BESIDE = 4.0  # between a landmark and what was moved beside it, along the axis of the move
+_BESIDE = 0.75  # share of moves that try landmarks first; many find no room beside any
 _SEVERAL = 0.4  # share of edits of several things where both are possible
 _TEXTS = {
     "recolour": ("make {x} {value}", "paint {x} {value}", "change the colour of {x} to {value}"),
@@ -226,12 +227,12 @@ def _removed(phrases: Phrases, d: Draws, meant: _Meant) -> Iterator[Change]:
 
 
 def _moved(phrases: Phrases, d: Draws, meant: _Meant) -> Iterator[Change]:
-    """To a side of the picture or of a landmark, half and half where both are possible."""
+    """To a side of the picture or beside a landmark, as chance has it where there is room for both."""
     (i,) = meant.things
     borders: list[tuple[str, int | None]] = [(side, None) for side in relations.SIDES]
     named = [j for j in range(len(phrases.things)) if j != i and phrases.unique(j)]
     beside: list[tuple[str, int | None]] = [(side, j) for side in relations.SIDES for j in named]
-    first, second = d.shuffled((borders, beside))
+    first, second = (beside, borders) if d.chance(_BESIDE) else (borders, beside)
     for side, j in [*d.shuffled(first), *d.shuffled(second)]:
         if (place := destination(phrases.things, i, side, j)) is not None:
             value = _TO_SIDE[side] if j is None else f"{_TO_THING[side]} {_landmark(phrases, d, j)}"
@@ -249,9 +250,9 @@ def destination(things: Sequence[Thing], i: int, side: str, landmark: int | None
 
     To the picture's side: BORDER from its border, the other coordinate kept. Beside a landmark: BESIDE from it, and
     centres more than relations.MARGIN apart on that axis, level with it. Where things are in the way it slides along
-    the other axis to the nearest free place, beside a landmark by no more than half the distance to it. None where there is
-    none, where the thing is there already, and where its centre would move by less than relations.MARGIN along the
-    side's axis (to a side of the picture) or at all (to a landmark).
+    the other axis to the nearest free place, beside a landmark by no more than three quarters of the distance to it.
+    None where there is none, where the thing is there already, and where its centre would move by less than
+    relations.MARGIN along the side's axis (to a side of the picture) or at all (to a landmark).
     """
     thing, (axis, sign) = things[i], relations.SIDES[side]
     at, outline = np.array([thing.x, thing.y]), scenes.points(thing) - (thing.x, thing.y)
@@ -271,7 +272,7 @@ def destination(things: Sequence[Thing], i: int, side: str, landmark: int | None
             edge.max() + BESIDE - outline[:, axis].min() if sign > 0 else edge.min() - BESIDE - outline[:, axis].max()
         )
         along = sign * max(sign * along, sign * centre[axis] + relations.MARGIN + 1.0)
-        level, slide = float(centre[1 - axis]), 0.5 * abs(along - centre[axis])
+        level, slide = float(centre[1 - axis]), 0.75 * abs(along - centre[axis])
     if not low[axis] <= along <= high[axis]:
         return None
     for step in sorted(range(-int(slide), int(slide) + 1), key=lambda s: (abs(s), s)):

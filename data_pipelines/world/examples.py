@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image as PilImage
 
+from data_pipelines import regions
 from data_pipelines.errors import DataError
-from data_pipelines.example import Example, Image, Instance, Mask
-from data_pipelines.world import drawing, scenes
+from data_pipelines.example import Example, Expression, Frame, Image, Instance, Mask, Region, Turn
+from data_pipelines.world import captions, clips, drawing, edits, expressions, questions, scenes
 from data_pipelines.world.drawing import Drawing
+from data_pipelines.world.draws import Draws
 from data_pipelines.world.scenes import Scene, Thing
 from data_pipelines.world.vocabulary import SHAPES, SPLITS, VERSION, preset
 
@@ -46,6 +48,8 @@ class World:
     ):
         if unknown := [t for t in tasks if t not in TASKS]:
             raise DataError(f"world: task {unknown[0]!r} is unknown, expected some of {', '.join(TASKS)}.")
+        if "clip" in tasks and len(tasks) > 1:
+            raise DataError(f"world: tasks are {list(tasks)}, expected clip alone: its Example has frames, no picture.")
         if split not in SPLITS:
             raise DataError(f"world: split is {split!r}, expected one of {', '.join(SPLITS)}.")
         self.name, self.split, self.preset, self.tasks, self.side = name, split, preset, tuple(tasks), side
@@ -98,14 +102,15 @@ def box(mask: np.ndarray) -> list[float]:
 
 def _objects(out: Example, scene: Scene, drawn: Drawing) -> None:
     """Instance k is things[k]: category, attributes and the box of its visible part."""
+    if out.instances:
+        return
     for k, thing in enumerate(scene.things):
         out.instances.append(Instance(category=thing.shape, attributes=words(thing), box=box(drawn.mask(k)), track=k))
 
 
 def _panoptic(out: Example, scene: Scene, drawn: Drawing) -> None:
     """Masks of all things and, last, of the ground; every pixel belongs to one of them."""
-    if not out.instances:
-        _objects(out, scene, drawn)
+    _objects(out, scene, drawn)
     for k, instance in enumerate(out.instances):
         instance.mask = Mask.from_array(drawn.mask(k))
     ground = drawn.ids == 0
@@ -119,5 +124,94 @@ def _geometry(out: Example, scene: Scene, drawn: Drawing) -> None:
     out.edges = drawing.edges(drawn.ids)
 
 
+def _caption(out: Example, scene: Scene, drawn: Drawing) -> None:
+    """Read the other way round it is text to image."""
+    text = captions.caption(scene, _draws(scene, scenes.CAPTION)).text
+    out.turns.append(Turn(role="caption", text=text, images=[0]))
+
+
+def _questions(out: Example, scene: Scene, drawn: Drawing) -> None:
+    for q in questions.questions(scene, _draws(scene, scenes.QUESTIONS), QUESTIONS):
+        first = not any(turn.role == "user" for turn in out.turns)
+        out.turns.append(Turn(role="user", text=q.text, images=[0] if first else []))
+        out.turns.append(Turn(role="assistant", text=q.answer))
+
+
+def _referring(out: Example, scene: Scene, drawn: Drawing) -> None:
+    _express(out, scene, drawn, expressions.referring(scene, _draws(scene, scenes.REFERRING), EXPRESSIONS))
+
+
+def _reasoning(out: Example, scene: Scene, drawn: Drawing) -> None:
+    _express(out, scene, drawn, expressions.reasoning(scene, _draws(scene, scenes.REASONING), EXPRESSIONS))
+
+
+def _express(out: Example, scene: Scene, drawn: Drawing, found: Sequence[expressions.Expression]) -> None:
+    _objects(out, scene, drawn)
+    out.expressions += [Expression(text=e.text, kind=e.kind, instances=list(e.things)) for e in found]
+
+
+def _regions(out: Example, scene: Scene, drawn: Drawing) -> None:
+    """A hint of each kind, each at a thing that is drawn anew."""
+    _objects(out, scene, drawn)
+    d = _draws(scene, scenes.REGIONS)
+    for kind in regions.KINDS:
+        k = d.integer(0, len(scene.things) - 1)
+        mask = Mask.from_array(regions.region(kind, drawn.mask(k), d))
+        out.regions.append(Region(kind=kind, mask=mask, instance=k))
+
+
+def _edit(out: Example, scene: Scene, drawn: Drawing) -> None:
+    """The picture is the source. By region, a hint of a kind that is drawn says which things are meant."""
+    d, side = _draws(scene, scenes.EDIT), len(drawn.ids)
+    made = edits.edit(scene, d)
+    out.instruction, out.target = made.instruction, picture(drawing.draw(made.target, side).picture)
+    out.edit_region = Mask.from_array(edits.region(made, side))
+    if made.by == "region":
+        _objects(out, scene, drawn)
+        kind = d.choice(regions.KINDS)
+        out.regions += [
+            Region(kind=kind, mask=Mask.from_array(regions.region(kind, drawn.mask(k), d)), instance=k)
+            for k in made.things
+        ]
+
+
+def _clip(out: Example, scene: Scene, drawn: Drawing) -> None:
+    """Frames instead of a picture; instances of all of them, `track` being the thing's number in the first."""
+    made = clips.clip(scene.preset, scene.split, scene.index)
+    pictures, _ = clips.draw(made, len(drawn.ids))
+    out.images = []
+    out.frames = [Frame(image=picture(p), time=time) for p, time in zip(pictures, made.times)]
+    for t, (frame, tracks) in enumerate(zip(made.frames, made.tracks)):
+        seen = drawing.draw(frame, len(drawn.ids))
+        for k, (thing, track) in enumerate(zip(frame.things, tracks)):
+            mask = seen.mask(k)
+            out.instances.append(
+                Instance(
+                    category=thing.shape,
+                    attributes=words(thing),
+                    mask=Mask.from_array(mask),
+                    box=box(mask),
+                    track=track,
+                    frame=t,
+                )
+            )
+
+
+def _draws(scene: Scene, purpose: int) -> Draws:
+    return scenes.draws(scene.preset, scene.split, scene.index, purpose)
+
+
+QUESTIONS, EXPRESSIONS = 6, 3  # of one Example
 Task = Callable[[Example, Scene, Drawing], None]
-TASKS: dict[str, Task] = {"objects": _objects, "panoptic": _panoptic, "geometry": _geometry}
+TASKS: dict[str, Task] = {
+    "objects": _objects,
+    "panoptic": _panoptic,
+    "geometry": _geometry,
+    "caption": _caption,
+    "questions": _questions,
+    "referring": _referring,
+    "reasoning": _reasoning,
+    "regions": _regions,
+    "edit": _edit,
+    "clip": _clip,
+}

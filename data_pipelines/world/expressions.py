@@ -25,7 +25,7 @@ def referring(scene: Scene, d: Draws, count: int) -> list[Expression]:
     """`count` expressions, their kinds in equal shares; a kind that the scene does not allow gives way to another.
 
     attributes: 'the red circle'; relation: 'the circle left of the red square'; superlative: 'the leftmost circle';
-    plural, of two things or more: 'all red things', 'the things above the ring'; none: like the others, but of no thing.
+    plural, of several things: 'all red things', 'the things above the ring'; none: like the others, but of no thing.
     Half of the names are as short as they can be, the other half may say more than is needed.
     """
     phrases = Phrases(scene)
@@ -58,20 +58,20 @@ def reasoning(scene: Scene, d: Draws, count: int) -> list[Expression]:
 
 
 def _attributes(phrases: Phrases, d: Draws) -> Expression | None:
-    if not (named := [i for i in range(len(phrases.things)) if phrases.unique(i)]):
+    if not (named := phrases.named()):
         return None
     i = d.choice(named)
-    return Expression(f"the {phrase(phrases.name(d, i), d.choice(NOUNS))}", "attributes", (i,))
+    return Expression(f"the {phrases.called(d, i)}", "attributes", (i,))
 
 
 def _relation(phrases: Phrases, d: Draws) -> Expression | None:
     name = naming.relative(phrases, d)
-    return name and Expression(f"the {name.text}", "relation", name.things)
+    return Expression(f"the {name.text}", "relation", name.things) if name else None
 
 
 def _superlative(phrases: Phrases, d: Draws) -> Expression | None:
     name = naming.superlative(phrases, d)
-    return name and Expression(f"the {name.text}", "superlative", name.things)
+    return Expression(f"the {name.text}", "superlative", name.things) if name else None
 
 
 def _plural(phrases: Phrases, d: Draws) -> Expression | None:

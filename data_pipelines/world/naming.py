@@ -5,7 +5,7 @@
 import dataclasses
 
 from data_pipelines.world.draws import Draws
-from data_pipelines.world.phrases import NOUNS, SIZE, Key, Phrases, phrase
+from data_pipelines.world.phrases import NOUNS, SIZE, Phrases, phrase
 from data_pipelines.world.relations import EXTENTS, PLACES, SIDES, extreme, holds
 
 _TRIES = 8
@@ -20,7 +20,7 @@ class Name:
 
 
 def superlative(phrases: Phrases, d: Draws, without: int | None = None) -> Name | None:
-    """One of several things by place or extent, without a word for the field `without`; None where no one stands out."""
+    """One of several things by place or extent, without a word for the field `without`; None: no one stands out."""
     words = (*PLACES, *EXTENTS) if without != SIZE else tuple(PLACES)
     for key in d.shuffled([k for k, group in phrases.groups.items() if len(group) > 1]):
         if without is None or key[without] is None:
@@ -37,7 +37,7 @@ def relative(phrases: Phrases, d: Draws, number: str = "one", without: int | Non
     Each thing that the description before the side matches lies on that side or on the opposite one by the margin. The
     words before the side leave out the field `without`. None where a few draws found no such name.
     """
-    named = [i for i in range(len(phrases.things)) if phrases.unique(i)]
+    named = phrases.named()
     if not named or len(phrases.things) < 2:
         return None
     for _ in range(_TRIES):
@@ -48,10 +48,9 @@ def relative(phrases: Phrases, d: Draws, number: str = "one", without: int | Non
             continue
         options = [k for k in phrases.keys(d.choice(wanted), without) if _number(phrases.groups[k], there, j) == number]
         if options:
-            key, reference = d.choice(options), phrases.name(d, j)
-            assert reference is not None  # j is one that has a name
-            text = f"{phrase(key, d.choice(NOUNS), many=number == 'several')} {side} the {phrase(reference, d.choice(NOUNS))}"
-            return Name(text, tuple(k for k in phrases.groups[key] if there[k]))
+            key = d.choice(options)
+            words = phrase(key, d.choice(NOUNS), many=number == "several")
+            return Name(f"{words} {side} the {phrases.called(d, j)}", tuple(k for k in phrases.groups[key] if there[k]))
     return None
 
 

@@ -69,7 +69,8 @@ def weighted(d: Draws, options: Sequence[T], weights: Sequence[float]) -> T:
     return options[-1]
 
 
-def description(thing: Thing) -> Key:
+def description(thing: Thing) -> tuple[str, ...]:
+    """All that a phrase can say of a thing: its value of each of FIELDS."""
     return thing.size, thing.material, thing.colour, thing.shape
 
 
@@ -138,6 +139,16 @@ class Phrases:
             lengths = [_length(k) or len(FIELDS) for k in keys]  # 'the thing' names nothing
             keys = [k for k, length in zip(keys, lengths) if length == min(lengths)]
         return d.choice(keys)
+
+    def named(self, without: int | None = None) -> list[int]:
+        """Things that have a name: a description that matches them alone."""
+        return [i for i in range(len(self.things)) if self.unique(i, without)]
+
+    def called(self, d: Draws, i: int, without: int | None = None) -> str:
+        """The name of one of `named`, in words without an article."""
+        key = self.name(d, i, without)
+        assert key is not None, f"things[{i}] has no name"
+        return phrase(key, d.choice(NOUNS))
 
     def some(self, d: Draws, i: int, lengths: Sequence[int]) -> Key:
         """A description of things[i] that names one of `lengths` fields, at most all the preset has."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from data_pipelines.world import shapes
 from data_pipelines.world.draws import Draws
-from data_pipelines.world.phrases import FIELD_WORDS, NOUNS, NUMBERS, Phrases, description, phrase
+from data_pipelines.world.phrases import FIELD_WORDS, NOUNS, NUMBERS, Phrases, description
 from data_pipelines.world.relations import HIDDEN, MARGIN
 from data_pipelines.world.vocabulary import CANVAS, CORNERS
 
@@ -85,7 +85,7 @@ def fits(phrases: Phrases, d: Draws) -> Found:
 def odd_one_out(phrases: Phrases, d: Draws) -> Found:
     if len(phrases.things) < 3:
         return []
-    found = []
+    found: Found = []
     for f in phrases.fields:
         values = [description(thing)[f] for thing in phrases.things]
         (_, common), *rest = collections.Counter(values).most_common()
@@ -108,7 +108,8 @@ def covers(phrases: Phrases, d: Draws) -> Found:
 
 def middle(phrases: Phrases, d: Draws) -> Found:
     away = [math.hypot(t.x - CANVAS / 2, t.y - CANVAS / 2) for t in phrases.things]
-    noun, found = d.choice(NOUNS), []
+    found: Found = []
+    noun = d.choice(NOUNS)
     for words, sign in (("nearest to", -1), ("farthest from", 1)):
         if (i := _first(range(len(away)), [sign * a for a in away])) is not None:
             found.append((f"the {noun} {words} the middle of the picture", (i,)))
@@ -125,8 +126,8 @@ def closest(phrases: Phrases, d: Draws) -> Found:
         centres = {i: -math.hypot(t.x - b.x, t.y - b.y) for i, t in enumerate(phrases.things)}
         first = _first(others, centres)
         gaps = {i: centres[i] + phrases.things[i].radius for i in others}
-        if first is not None and first == max(others, key=gaps.__getitem__) and (key := phrases.name(d, j)):
-            found.append((f"the thing closest to the {phrase(key, d.choice(NOUNS))}", (first,)))
+        if first is not None and first == max(others, key=gaps.__getitem__) and phrases.unique(j):
+            found.append((f"the thing closest to the {phrases.called(d, j)}", (first,)))
     return found
 
 
@@ -151,8 +152,8 @@ def same_as(phrases: Phrases, d: Draws) -> Found:
     for j, thing in enumerate(phrases.things):
         for f in phrases.fields:
             things = _where(phrases, lambda t, f=f, v=description(thing)[f]: description(t)[f] == v)
-            if len(things) > 1 and (key := phrases.name(d, j, f)) is not None:
-                tail = f"of the same {FIELD_WORDS[f]} as the {phrase(key, d.choice(NOUNS))}"
+            if len(things) > 1 and phrases.unique(j, f):
+                tail = f"of the same {FIELD_WORDS[f]} as the {phrases.called(d, j, f)}"
                 found += _text([i for i in things if i != j], f"the other thing {tail}", f"the other things {tail}")
     return found
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What holds between things, with margins: where two people could disagree it is undefined, and nothing asks about it."""
+"""What holds between things, with margins: where people could disagree it is undefined, and no text speaks of it."""
 
 import math
 from collections.abc import Sequence

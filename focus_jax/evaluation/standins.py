@@ -38,11 +38,11 @@ class Evaluator:
 
     E_A: share of objects of both presets whose attribute a logistic regression names from the features of all maps of E
     at the object's centre (bilinear; the centre of the box of its visible part). E_A_PRESET: on one preset.
-    E_MAP_A: from one map alone. The regressions learn on scenes of the train split, 1 for each preset and map set.
+    E_MAP_A: from one map alone. A regression for each preset and set of maps learns on scenes of the train split.
     The baseline is the most frequent answer.
     """
 
-    name = "standins"
+    name = "standins"  # of the benchmark; `run` adds the encoder, since each is a run of its own
 
     def __init__(self, config: Any):
         self.config = config
@@ -54,6 +54,7 @@ class Evaluator:
         names = [n for n in ("vit", "convnext") if n in held and n in model.config.model]
         if not names:
             raise UserError(f"{model.label}: holds neither tokenizer/vit nor tokenizer/convnext, so nothing is probed.")
+        self.name = "_".join(("standins", *names))
         out: dict[str, Figure] = {}
         for name in names:
             out |= self._encoder(model, name, held[name], data)

@@ -24,6 +24,11 @@ def test_codes_counts_differences(monkeypatch):
     assert codes.run(vectors=50, codes=60, width=4, repeats=1)["different"] > 40
 
 
+def test_world(capsys):
+    benchmark.main(["world", "--presets=easy", "--scenes=3"])
+    assert "easy      64 px with masks" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 @pytest.mark.parity
 def test_tokenizer(capsys):
