@@ -78,7 +78,8 @@ def get_config(size: str = "full") -> ConfigDict:
 
     c.data = ConfigDict()
     if tiny:
-        source = {"name": "world", "reader": "world", "weight": 1.0, "options": {"preset": "easy"}}  # drawn as it is read
+        # Without a path the world is drawn as it is read; with the path of prepared data those are read.
+        source = {"name": "world", "path": "", "reader": "world", "weight": 1.0, "options": {"preset": "easy"}}
         held_out = source | {"options": {"preset": "easy", "count": 256}}
         stream = {"shape_class": "picture", "height": 64, "width": 64, "batch_size": 8, "share": 1}
         c.data.phases = [{"steps": 3_000, "streams": [stream]}]

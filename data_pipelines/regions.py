@@ -63,8 +63,8 @@ def region(kind: str, mask: np.ndarray, d: Numbers) -> np.ndarray:
     if not parts:
         least = _LEAST * scale * scale
         raise DataError(f"regions: no part of the mask is larger than {least:.1f} pixels, expected one to point at.")
-    make = _MAKE[kind]
-    return np.logical_or.reduce([make(part, scale, d) for part in parts])
+    drawn = np.logical_or.reduce([_MAKE[kind](part, scale, d) for part in parts])
+    return drawn if kind == "box" else _thick(drawn, (_DISC if kind == "point" else _STROKE) * scale)
 
 
 def point(x: float, y: float, height: int, width: int) -> np.ndarray:
@@ -103,7 +103,7 @@ def _point(part: np.ndarray, scale: float, d: Numbers) -> np.ndarray:
         nearest = int(np.argmin((rows - y) ** 2 + (columns - x) ** 2))
         row, column = int(rows[nearest]), int(columns[nearest])
     seed[row, column] = True
-    return _thick(seed, _DISC * scale)
+    return seed
 
 
 def _box(part: np.ndarray, scale: float, d: Numbers) -> np.ndarray:
@@ -134,7 +134,7 @@ def _scribble(part: np.ndarray, scale: float, d: Numbers) -> np.ndarray:
             np.clip(start[1] + (end[1] - start[1]) * along, 0, part.shape[1] - 1).astype(int),
         ] = True
         if (path & part).any():  # bent past a thin part, the stroke would point at nothing
-            return _thick(path, _STROKE * scale)
+            return path
     raise DataError(f"regions: {_TRIES} scribbles missed a part of the mask, expected one to touch it.")
 
 

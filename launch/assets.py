@@ -43,6 +43,7 @@ def ship(name: str, stage: str, benchmark: str, run: str, report: pathlib.Path, 
     import jax
     import jax.numpy as jnp
 
+    from data_pipelines.world.vocabulary import VERSION
     from focus_jax.training import store
 
     file = report / "metrics.json"
@@ -65,6 +66,7 @@ def ship(name: str, stage: str, benchmark: str, run: str, report: pathlib.Path, 
                 "n": {k: entry["n"][k] for k in measured},
                 "standard_error": {k: v for k, v in entry["standard_error"].items() if k in measured},
                 **{k: told[k] for k in FACTS if k in told},
+                "world": VERSION,
                 "fingerprints": prints,
             },
             indent=2,

@@ -160,7 +160,7 @@ def _parts(label: np.ndarray, least: float, colour: int | None = None) -> list[_
     """Connected pixels of one label of at least this area, largest first."""
     out = []
     for k in np.unique(label[label > 0]):
-        names, _ = ndimage.label(label == k)
+        names, _ = ndimage.label(label == k, np.ones((3, 3)))
         areas = np.bincount(names.ravel())
         for i, (rows, columns) in enumerate(ndimage.find_objects(names), 1):
             if areas[i] >= least:

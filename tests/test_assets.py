@@ -1,0 +1,46 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The shipped checkpoints: sizes, records beside them, and that they still do what their records say."""
+
+import json
+import pathlib
+
+import pytest
+
+import focus_jax
+from configs import eval as eval_config
+from data_pipelines.world.vocabulary import VERSION
+from focus_jax.evaluation import standins
+
+ASSETS = pathlib.Path(__file__).resolve().parents[1] / "assets"
+FILES = sorted(ASSETS.glob("*.safetensors"))
+
+
+def test_files_are_small_and_each_has_its_record():
+    assert FILES and sum(f.stat().st_size for f in FILES) <= 12 * 2**20
+    assert {f.stem for f in FILES} == {f.stem for f in ASSETS.glob("*.json")}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_record_says_what_a_reader_wants_to_know(file):
+    record = json.loads(file.with_suffix(".json").read_text())
+    assert record["world"] == VERSION, "trained or measured on another version of the world: make standins assets"
+    assert record["seconds"] > 0 and record["steps"] > 0 and record["device"] and record["seed"] == 0
+    assert set(record["figures"]) == set(record["n"])
+    model = focus_jax.load(file)
+    held = {part: print_ for part, print_ in record["fingerprints"].items() if part.startswith("tokenizer/")}
+    assert held and held.items() <= model.fingerprints.items()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", [f for f in FILES if f.stem in ("vit", "convnext")], ids=lambda f: f.stem)
+def test_probe_finds_what_the_record_says(file):
+    """On 150 scenes: within four standard errors and 3 points (the probe learns on fewer scenes) of the record."""
+    config = eval_config.get_config("standins")
+    config.scenes, config.probe_scenes, config.presets = 150, 1_500, ("easy",)
+    figures = standins.Evaluator(config).run(focus_jax.load(file))
+    record = json.loads(file.with_suffix(".json").read_text())["figures"]
+    for attribute in ("shape", "colour"):
+        name = f"{file.stem}_{attribute}_easy"
+        value, _, error = figures[name]
+        assert value >= record[name] - 4 * error - 0.03, name
