@@ -1,11 +1,13 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A contact sheet of prepared data with every field drawn.
+"""A contact sheet of prepared data with every field drawn, or a page of the world.
 
   python -m data_pipelines.show DIR --output=sheet.png [--split=validation --count=24 --columns=4]
+  python -m data_pipelines.show --world=standard --output=page.png [--task=edit --split=test --start=0 --count=24]
 
-Every record is a cell: its pictures (images, frames, target, depth, edges, normals) with boxes, masks and regions on
-them, and below them its texts, sizes, split, source and licence. `--verify` also reads every shard's checksum.
+Of prepared data every record is a cell: its pictures (images, frames, target, depth, edges, normals) with boxes, masks
+and regions on them, and below them its texts, sizes, split, source and licence. `--verify` also reads every shard's
+checksum. Of the world every scene from `--start` on is a cell, with what the task gives it (docs/world.md).
 """
 
 import argparse
@@ -20,6 +22,8 @@ from data_pipelines import buckets, shards, transforms
 from data_pipelines.errors import DataError
 from data_pipelines.example import Example, Mask
 from data_pipelines.shards import Shards, read_manifest
+from data_pipelines.world import pages
+from data_pipelines.world.vocabulary import PRESETS, SPLITS
 
 _COLOURS = ((230, 60, 60), (60, 130, 230), (50, 170, 80), (230, 160, 30), (150, 80, 200), (30, 180, 180))
 _SIDE = 192  # pixels of a picture's longer side on the sheet
@@ -29,10 +33,16 @@ _WIDTH = 44  # characters of a text line
 
 
 def contact_sheet(examples: list[Example], columns: int = 4) -> Image.Image:
-    """One cell an example, row by row, all rows as high as their highest cell."""
-    if not examples:
-        raise DataError("show: no record to draw, expected at least one.")
-    cells = [cell(example) for example in examples]
+    """One cell an example (grid)."""
+    return grid([cell(example) for example in examples], columns)
+
+
+def grid(cells: list[Image.Image], columns: int) -> Image.Image:
+    """Cells row by row, columns as wide and rows as high as their largest cell."""
+    if not cells:
+        raise DataError("no record to draw, expected at least one.")
+    if columns < 1:
+        raise DataError(f"a sheet of {columns} columns, expected at least 1.")
     rows = [cells[i : i + columns] for i in range(0, len(cells), columns)]
     widths = [max(row[c].width for row in rows if c < len(row)) for c in range(min(columns, len(cells)))]
     heights = [max(image.height for image in row) for row in rows]
@@ -177,26 +187,48 @@ def load(directory, split: str = "", count: int = 24, verify: str = "auto") -> l
     return examples
 
 
+def _cells(args: argparse.Namespace) -> tuple[list[Image.Image], int]:
+    """What the command line asks for, and in how many columns."""
+    if bool(args.directory) == bool(args.world):
+        raise DataError("expected a directory or --world, and not both.")
+    if not args.world:
+        if args.task is not None or args.start is not None:
+            raise DataError("--task and --start are of the world, expected them with --world only.")
+        examples = load(args.directory, args.split, args.count, "always" if args.verify else "auto")
+        return [cell(example) for example in examples], 4 if args.columns is None else args.columns
+    if args.verify:
+        raise DataError("--verify reads checksums of shards, expected it with a directory only.")
+    task = args.task or "scenes"
+    found = pages.examples(args.world, args.split or "test", task, args.count, args.start or 0)
+    columns = pages.PAGES[task].columns if args.columns is None else args.columns
+    return [pages.cell(example, task) for example in found], columns
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m data_pipelines.show", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("directory", help="written by data_pipelines.prepare")
+    parser.add_argument("directory", nargs="?", help="written by data_pipelines.prepare")
+    parser.add_argument("--world", metavar="PRESET", help=f"scenes of the world: {', '.join(PRESETS)}")
     parser.add_argument("--output", required=True, help="picture file to write")
-    parser.add_argument("--split", default="", help="only this split")
-    parser.add_argument("--count", type=int, default=24, help="records to draw")
-    parser.add_argument("--columns", type=int, default=4)
+    parser.add_argument("--task", help=f"of the world: {', '.join(pages.PAGES)}")
+    parser.add_argument("--split", default="", help=f"only this split; of the world test, or {', '.join(SPLITS)}")
+    parser.add_argument("--start", type=int, help="first scene of the world, 0")
+    parser.add_argument("--count", type=int, default=24, help="records or scenes to draw")
+    parser.add_argument("--columns", type=int, help="4, or what suits the task")
     parser.add_argument("--verify", action="store_true", help="read the checksum of every shard first")
     args = parser.parse_args(argv)
     try:
-        examples = load(args.directory, args.split, args.count, "always" if args.verify else "auto")
-        sheet, output = contact_sheet(examples, args.columns), epath.Path(args.output)
+        cells, columns = _cells(args)
+        sheet, output = grid(cells, columns), epath.Path(args.output)
+        if args.world:  # a few flat colours: a palette loses nothing to see and makes small files
+            sheet = sheet.quantize(256, dither=Image.Dither.NONE)
         with shards.writing(output), output.open("wb") as file:
-            sheet.save(file, "PNG")
+            sheet.save(file, "PNG", optimize=True)
     except DataError as error:
         print(f"show: {error}", file=sys.stderr)
         return 2
-    print(f"{len(examples)} records drawn to {args.output}")
+    print(f"{len(cells)} records drawn to {args.output}")
     return 0
 
 

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The world as shards: scenes drawn once and read many times, where drawing them anew would keep a step waiting."""
 
+from typing import Any
+
 from data_pipelines.errors import DataError
 from data_pipelines.world.examples import World
 
@@ -30,7 +32,7 @@ class WorldScenes:
             raise DataError(f"world: takes no source (got {source!r}), expected none: scenes are drawn.")
         if min(train, held_out) < 1:
             raise DataError(f"world: train is {train} and held_out {held_out}, expected at least 1 each.")
-        self._options = dict(preset=preset, tasks=tasks, side=side, train=train, held_out=held_out)
+        self._options: dict[str, Any] = dict(preset=preset, tasks=tasks, side=side, train=train, held_out=held_out)
         self._world("train")  # bad options are told here
 
     def options(self) -> dict:

@@ -50,7 +50,7 @@ def draw(scene: Scene, side: int = 128) -> Drawing:
 
 def _window(thing: Thing, side: int) -> tuple[slice, slice]:
     """Rows and columns that can hold a pixel of the thing."""
-    half, scale = thing.radius * shapes.reach(thing.shape) + 1.0, side / CANVAS
+    half, scale = thing.radius * shapes.reach(thing.shape) + max(1.0, CANVAS / side), side / CANVAS
     low = lambda centre: max(0, int((centre - half) * scale))
     high = lambda centre: max(0, min(side, int((centre + half) * scale) + 1))
     return slice(low(thing.y), high(thing.y)), slice(low(thing.x), high(thing.x))

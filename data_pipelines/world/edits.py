@@ -58,10 +58,9 @@ class Edit:
 
 @dataclasses.dataclass(frozen=True)
 class _Meant:
-    """things: those an edit is about; key: the words for them, None by region; words: 'the red circle', 'these'."""
+    """things: those an edit is about; words: 'the red circle', 'all circles', 'this', 'these'."""
 
     things: tuple[int, ...]
-    key: Key | None
     words: str
     many: bool
 
@@ -99,7 +98,8 @@ def edit(scene: Scene, d: Draws, kind: str | None = None, by: str | None = None,
             if (made := _absent(phrases, d, k) if absent else _edit(phrases, d, k, way)) is not None:
                 return made
     name = f"{scene.preset}/{scene.split}/{scene.index}"
-    raise DataError(f"world: scene {name} allows no edit of kind {kind or 'any'} by {by or 'words or region'}.")
+    ways = by or ("words" if absent or kind == "background" else "words or region")
+    raise DataError(f"world: scene {name} allows no edit of kind {kind or 'any'} by {ways}.")
 
 
 def region(edit: Edit, side: int) -> np.ndarray:
@@ -145,7 +145,7 @@ def _meant(phrases: Phrases, d: Draws, kind: str, by: str) -> Iterator[_Meant]:
     """Everything that an edit can be about: single things and several, in an order drawn at random."""
     count = len(phrases.things)
     groups: list[tuple[tuple[int, ...], Key | None]] = []
-    singles: list[int] = [i for i in range(count) if by == "region" or phrases.unique(i)]
+    singles = list(range(count)) if by == "region" else phrases.named()
     if kind in SEVERAL and by == "region":
         groups = [((i, j), None) for j in range(count) for i in range(j)]
     elif kind in SEVERAL:
@@ -155,19 +155,20 @@ def _meant(phrases: Phrases, d: Draws, kind: str, by: str) -> Iterator[_Meant]:
         if which == "groups":
             for things, key in d.shuffled(groups):
                 words = "these" if key is None else f"all {phrase(key, d.choice(NOUNS), many=True)}"
-                yield _Meant(things, key, words, True)
+                yield _Meant(things, words, True)
             continue
         for i in d.shuffled(singles):
-            key = phrases.name(d, i) if by == "words" else None
-            yield _Meant((i,), key, "this" if key is None else f"the {phrase(key, d.choice(NOUNS))}", False)
+            yield _Meant((i,), "this" if by == "region" else f"the {phrases.called(d, i)}", False)
 
 
 def _absent(phrases: Phrases, d: Draws, kind: str) -> Edit | None:
     """An edit whose words mean nothing in the picture and name none of OPEN_PAIRS outside the split `open`."""
     many = kind in SEVERAL and d.chance(_SEVERAL)
     for i in d.shuffled(range(len(phrases.things))):
-        key = phrases.some(d, i, (1, 2)) if many else phrases.name(d, i) or phrases.some(d, i, (len(phrases.fields),))
-        absent = phrases.absent(d, key) if any(key) else None
+        key = phrases.some(d, i, (1, 2)) if many else phrases.name(d, i)
+        absent = phrases.absent(d, key) if key and any(key) else None  # 'the thing' is never absent
+        if absent is None:  # nor is a small one where there are things of all sizes; but one of all its words may be
+            absent = phrases.absent(d, phrases.some(d, i, (len(phrases.fields),)))
         if absent is None:
             continue
         words = f"{'all' if many else 'the'} {phrase(absent, d.choice(NOUNS), many=many)}"
@@ -191,9 +192,9 @@ def _idle(phrases: Phrases, d: Draws, kind: str, key: Key, many: bool) -> str | 
         return d.choice(others) if len(p.materials) > 1 else None
     if kind == "replace":
         return _shape_words(d.choice([s for s in p.shapes if s != key[SHAPE] and free(s, key[COLOUR])]), many)
-    landmarks = [j for j in range(len(phrases.things)) if phrases.unique(j)]
+    landmarks = phrases.named()
     if landmarks and d.chance(0.5):
-        return f"{_TO_THING[d.choice(tuple(relations.SIDES))]} {_landmark(phrases, d, d.choice(landmarks))}"
+        return f"{_TO_THING[d.choice(tuple(relations.SIDES))]} the {phrases.called(d, d.choice(landmarks))}"
     return d.choice(tuple(_TO_SIDE.values()))
 
 
@@ -230,19 +231,13 @@ def _moved(phrases: Phrases, d: Draws, meant: _Meant) -> Iterator[Change]:
     """To a side of the picture or beside a landmark, as chance has it where there is room for both."""
     (i,) = meant.things
     borders: list[tuple[str, int | None]] = [(side, None) for side in relations.SIDES]
-    named = [j for j in range(len(phrases.things)) if j != i and phrases.unique(j)]
-    beside: list[tuple[str, int | None]] = [(side, j) for side in relations.SIDES for j in named]
+    landmarks = [j for j in phrases.named() if j != i]
+    beside: list[tuple[str, int | None]] = [(side, j) for side in relations.SIDES for j in landmarks]
     first, second = (beside, borders) if d.chance(_BESIDE) else (borders, beside)
     for side, j in [*d.shuffled(first), *d.shuffled(second)]:
         if (place := destination(phrases.things, i, side, j)) is not None:
-            value = _TO_SIDE[side] if j is None else f"{_TO_THING[side]} {_landmark(phrases, d, j)}"
+            value = _TO_SIDE[side] if j is None else f"{_TO_THING[side]} the {phrases.called(d, j)}"
             yield value, _with(phrases.things, (i,), x=place[0], y=place[1])
-
-
-def _landmark(phrases: Phrases, d: Draws, j: int) -> str:
-    key = phrases.name(d, j)
-    assert key is not None  # only things that have a name are landmarks
-    return f"the {phrase(key, d.choice(NOUNS))}"
 
 
 def destination(things: Sequence[Thing], i: int, side: str, landmark: int | None) -> tuple[float, float] | None:

@@ -5,6 +5,7 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -24,13 +25,15 @@ _BLUR = (0.3, 1.2, 3.0)  # standard deviation of a blur, pixels: least, to begin
 _STILL = 0.01  # a step this small ends the fit, canvas units or radians
 _OFFSETS = np.abs(np.arange(64)[:, None] - np.arange(64))
 
+Start = tuple[float, float, float | None]  # x, y, radius; a radius of None follows from the area covered
+
 
 @dataclasses.dataclass(frozen=True)
 class Patch:
     """Part of a picture of one pixel per canvas unit.
 
-    x: float64 [w], y: float64 [h] pixel centres; cover: float64 [h, w], observed share of a pixel that the thing covers;
-    weight: float64 [h, w], how far to trust it; clear: float64 [h, w], 0 where other things hide this one.
+    x: float64 [w], y: float64 [h] pixel centres; all else float64 [h, w]. cover: observed share of a pixel that the
+    thing covers; weight: how far to trust it; clear: 0 where other things hide this one, 1 elsewhere.
     """
 
     x: np.ndarray
@@ -66,32 +69,34 @@ def least_area(preset: Preset) -> float:
     return min(unit_area(shape) for shape in preset.shapes) * min(low for low, _ in preset.radius.values()) ** 2
 
 
-def fits(patch: Patch, preset: Preset, starts: list[tuple[float, float, float | None]]) -> list[Fit]:
-    """Every shape of the preset fitted to the patch, best first; only those that came near the best are fitted to the end.
+def fits(patch: Patch, preset: Preset, starts: Sequence[Start]) -> list[Fit]:
+    """Every shape of the preset fitted to the patch, best first; those far from the best are not fitted to the end.
 
-    starts: (x, y, radius) to begin at; a radius of None follows from the area covered.
+    starts: where to begin; the likeliest are followed.
     """
-    low, high = _bounds(preset)
-    tries = []
+    bounds = _bounds(preset)
+    tries: list[tuple[float, str, np.ndarray]] = []
     for shape in preset.shapes:
-        theta = np.clip(_starts(shape, patch, preset, starts), low, high)
+        theta = np.clip(_starts(shape, patch, preset, starts), *bounds)
         if len(theta) > _KEPT:
             order = np.argsort(_errors(_covers(shape, theta, patch), patch), kind="stable")
             theta = theta[order[:_KEPT]]
-        theta, error = _refined(shape, theta, patch, low, high, _FIRST)
-        best = int(np.argmin(error))
-        tries.append((float(error[best]), shape, theta[best : best + 1]))
+        theta, errors = _refined(shape, theta, patch, bounds, _FIRST)
+        best = int(np.argmin(errors))
+        tries.append((float(errors[best]), shape, theta[best : best + 1]))
     least = min(error for error, _, _ in tries)
     out = []
     for error, shape, theta in tries:
         if error < 3.0 * least + 4.0:
-            theta, errors = _refined(shape, theta, patch, low, high, _LAST)
+            theta, errors = _refined(shape, theta, patch, bounds, _LAST)
             error = float(errors[0])
-        out.append(Fit(shape, *map(float, theta[0]), error, _overlap(_covers(shape, theta, patch)[0], patch)))
+        x, y, radius, angle, blur = theta[0].tolist()
+        overlap = _overlap(_covers(shape, theta, patch)[0], patch)
+        out.append(Fit(shape, x, y, radius, angle, blur, error, overlap))
     return sorted(out, key=lambda fit: fit.error)
 
 
-def _starts(shape: str, patch: Patch, preset: Preset, starts: list[tuple[float, float, float | None]]) -> np.ndarray:
+def _starts(shape: str, patch: Patch, preset: Preset, starts: Sequence[Start]) -> np.ndarray:
     from_area = math.sqrt(float(patch.cover.sum()) / unit_area(shape))
     if not (turn := TURN[shape]) or preset.angle < 0.3:
         angles = [0.0]
@@ -133,11 +138,14 @@ def _covers(shape: str, theta: np.ndarray, patch: Patch) -> np.ndarray:
     return by @ (patch.clear * np.clip(0.5 - _distances(shape, theta, patch), 0.0, 1.0)) @ bx
 
 
-def cover(fit: Fit, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """[h, w] share of each pixel that the fitted thing covers, without blur. x: [w], y: [h] pixel centres."""
-    cos, sin = math.cos(fit.angle) / fit.radius, math.sin(fit.angle) / fit.radius
-    dx, dy = x - fit.x, y[:, None] - fit.y
-    return np.clip(0.5 - fit.radius * shapes.distance(fit.shape, cos * dx + sin * dy, cos * dy - sin * dx), 0.0, 1.0)
+def cover(fit: Fit, x: np.ndarray, y: np.ndarray, *, blurred: bool = False) -> np.ndarray:
+    """[h, w] share of each pixel that the fitted thing covers, with or without its blur. x: [w], y: [h] centres."""
+    theta = np.array([[fit.x, fit.y, fit.radius, fit.angle, fit.blur]])
+    nothing = np.ones((len(y), len(x)))
+    patch = Patch(x, y, nothing, nothing, nothing)
+    if blurred:
+        return _covers(fit.shape, theta, patch)[0]
+    return np.clip(0.5 - _distances(fit.shape, theta, patch)[0], 0.0, 1.0)
 
 
 def _errors(covers: np.ndarray, patch: Patch) -> np.ndarray:
@@ -149,7 +157,9 @@ def _overlap(cover: np.ndarray, patch: Patch) -> float:
     return float((inter * patch.weight).sum() / max(1e-9, (union * patch.weight).sum()))
 
 
-def _refined(shape: str, theta: np.ndarray, patch: Patch, low, high, steps: int) -> tuple[np.ndarray, np.ndarray]:
+def _refined(
+    shape: str, theta: np.ndarray, patch: Patch, bounds: tuple[np.ndarray, np.ndarray], steps: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Damped Gauss-Newton steps of all hypotheses at once; the best point of each path and its error."""
     best, least = theta.copy(), np.full(len(theta), np.inf)
     limit = np.array([2.0, 2.0, 1.5, 0.2, 0.5])
@@ -189,5 +199,5 @@ def _refined(shape: str, theta: np.ndarray, patch: Patch, low, high, steps: int)
         move = np.clip(np.linalg.solve(normal, gradient)[..., 0], -limit, limit)
         if np.abs(move).max() < _STILL:
             break
-        theta = np.clip(theta + move, low, high)
+        theta = np.clip(theta + move, *bounds)
     return best, least

@@ -75,11 +75,12 @@ def fits(phrases: Phrases, d: Draws) -> Found:
     needs = {i: shapes.reach(t.shape) * t.radius / hole for i, t in enumerate(phrases.things) if i != rings[0]}
     if any(abs(need - 1) < _FIT for need in needs.values()):
         return []
-    things = [i for i, need in needs.items() if need < 1]
-    what = "what would fit into the ring"
+    fit, too_large = [i for i, need in needs.items() if need < 1], [i for i, need in needs.items() if need > 1]
+    one, several = ("what would fit into the ring",) * 2
     if d.chance(0.5):
-        return _text(things, what, what)
-    return _text(things, "the thing that would fit into the ring", "the things that would fit into the ring")
+        one, several = "the thing that would fit into the ring", "the things that would fit into the ring"
+    rest = "too large to fit into the ring"
+    return _text(fit, one, several) + _text(too_large, f"the other thing {rest}", f"the other things {rest}")
 
 
 def odd_one_out(phrases: Phrases, d: Draws) -> Found:

@@ -132,7 +132,7 @@ def test_scribbles_are_bent_strokes_along_a_diagonal(size):
     scale = w / 640
     mask = bar(size, h // 4, w // 4, 3 * h // 4, 3 * w // 4)
     thickness, up = [], 0
-    for seed in range(40):
+    for seed in range(24):
         stroke = regions.region("scribble", mask, seeds.generator(seed))
         (part,) = parts(stroke)
         top, left, bottom, right = bounds(part)
@@ -144,7 +144,7 @@ def test_scribbles_are_bent_strokes_along_a_diagonal(size):
         rows = [np.flatnonzero(stroke[:, x]).mean() for x in (left + slack, right - 1 - slack) for x in [int(x)]]
         up += rows[0] > rows[1]
     assert abs(np.median(thickness) - 2 * max(1.0, 5 * scale)) <= 2 + scale
-    assert 8 <= up <= 32  # both diagonals
+    assert 4 <= up <= 20  # both diagonals
 
 
 def test_masks_are_smoothed():

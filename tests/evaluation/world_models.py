@@ -5,10 +5,11 @@ truth, one that sees and says nothing, one that guesses."""
 
 import numpy as np
 
-from data_pipelines.world import captions, clips, drawing, edits, scenes
+from data_pipelines.world import clips, drawing, edits, scenes
 from data_pipelines.world.examples import GROUND
 from data_pipelines.world.vocabulary import COLOURS, PRESETS
 from focus_jax.evaluation.editing import instructed
+from focus_jax.evaluation.generation import described
 from focus_jax.evaluation.protocol import Edited, Segments
 from focus_jax.evaluation.questions import asked
 from focus_jax.evaluation.segmentation import marked, said
@@ -68,9 +69,9 @@ class Oracle:
         count = int(prompt[1].max())
         return Segments(ids, ("thing",) * count, (1.0,) * count)
 
-    def generate(self, texts, *, height, width, seed):
-        known = {captions.caption(s, scenes.draws(s.preset, s.split, s.index, scenes.CAPTION)).text: s for s in self.scenes}
-        return np.stack([drawing.draw(known[text], height).picture for text in texts])
+    def generate(self, captions, *, height, width, seed):
+        known = {described(s).text: s for s in self.scenes}
+        return np.stack([drawing.draw(known[text], height).picture for text in captions])
 
     def edit(self, images, instructions, regions=None, *, seed):
         out = []

@@ -28,12 +28,7 @@ LIKE = {"a coin": "circle", "a chess board": "square", "a slice of pizza": "tria
 
 SIDE = "left of|right of|above|below"
 NOUN = "circle|square|triangle|cross|ring|star|thing|object"
-WORDS = (
-    "(?:(?:small|medium|large) )?"
-    f"(?:(?:{'|'.join(MATERIALS)}) )?"
-    f"(?:(?:{'|'.join(COLOURS)}) )?"
-    f"(?:{NOUN})(?:es|s)?"
-)
+WORDS = f"(?:(?:small|medium|large) )?(?:(?:{'|'.join(MATERIALS)}) )?(?:(?:{'|'.join(COLOURS)}) )?(?:{NOUN})(?:es|s)?"
 
 
 class Unclear(Exception):
@@ -164,13 +159,14 @@ class Solver:
         wanted = max(counts) if word == "most" else min(counts)
         return {i for i, n in enumerate(counts) if n == wanted}
 
-    def fitting(self) -> set[int]:
+    def fitting(self, *, fits: bool = True) -> set[int]:
+        """The things that fit into the only ring, or the rest but for the ring itself."""
         (ring,) = [i for i, t in enumerate(self.things) if t.words["shape"] == "ring"]
         room = HOLE * self.things[ring].radius
         need = {i: EXTENT[t.words["shape"]] * t.radius for i, t in enumerate(self.things) if i != ring}
         if any(abs(n - room) < 0.04 * room for n in need.values()):
             raise Unclear("a close fit")
-        return {i for i, n in need.items() if n < room}
+        return {i for i, n in need.items() if (n < room) is fits}
 
     def odd(self, field: str) -> set[int]:
         groups = collections.defaultdict(set)
@@ -213,10 +209,10 @@ class Solver:
         for pattern, rule in QUESTIONS.items():
             if m := re.fullmatch(pattern, text):
                 answer = rule(self, *m.groups())
-                return {True: "yes", False: "no"}.get(answer, answer) if isinstance(answer, bool) else str(answer)
+                return str(answer) if not isinstance(answer, bool) else "yes" if answer else "no"
         raise Unclear(f"cannot read {text!r}")
 
-    def any_beside(self, words: str, where: str, a: str = "") -> bool:
+    def any_beside(self, words: str, where: str) -> bool:
         """'a circle', 'left of' another thing."""
         found = self.one(words)
         return self.some(
@@ -297,8 +293,8 @@ class Solver:
         if not m or m["ground"] != self.scene.ground.colour:
             raise Unclear(f"caption {text!r}")
         if pair := re.fullmatch(rf"(an? {WORDS}) ({SIDE}) (an? {WORDS})", m["list"]):
-            (i,), where, (j,) = self.one(pair[1]), pair[2], self.one(pair[3])
-            parts = [pair[1], pair[3]]
+            parts, where = [pair[1], pair[3]], pair[2]
+            i, j = (self.the(part.split(" ", 1)[1]) for part in parts)
         else:
             parts = re.split(", | and ", m["list"])
             i = j = where = None
@@ -341,6 +337,7 @@ RULES = {
     r"the thing(s?) (?:that could roll|without any corners)": _set(lambda s: s.cornered(0)),
     r"what would fit into the ring": lambda s: (s.fitting(), None),
     r"the thing(s?) that would fit into the ring": _set(Solver.fitting),
+    r"the other thing(s?) too large to fit into the ring": _set(lambda s: s.fitting(fits=False)),
     r"the odd one out in (size|pattern|colour|shape)": lambda s, field: (s.odd(field), False),
     r"the thing(s?) that covers? another": _set(lambda s: {near for near, _ in s.covered}),
     r"the thing(s?) that (?:is|are) partly (?:hidden|covered)": _set(lambda s: {far for _, far in s.covered}),

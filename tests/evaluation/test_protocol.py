@@ -1,0 +1,133 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Answers of a model object are checked: what is wrong with them is one sentence, not a broken figure."""
+
+import numpy as np
+import pytest
+
+from focus_jax.errors import UserError
+from focus_jax.evaluation.protocol import Checked, Edited, Segments
+from focus_jax.model import Model
+from tests.evaluation.world_models import Blank, Oracle, Random
+
+IMAGES = np.zeros((3, 16, 16, 3), np.uint8)
+MARKED = (0, np.pad(np.full((4, 4), 2, np.int32), 6))
+
+
+class Says(Blank):
+    """Answers every call with the same thing."""
+
+    label = "says"
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def _answer(self, *_, **__):
+        return self.answer
+
+    reconstruct = chat = segment = segment_video = generate = edit = _answer
+
+
+def call(model, method):
+    """The method with arguments that fit."""
+    checked = Checked(model, "bench", 3)
+    return {
+        "reconstruct": lambda: checked.reconstruct(IMAGES),
+        "chat": lambda: checked.chat(IMAGES, ["a", "b", "c"]),
+        "segment": lambda: checked.segment(IMAGES, [["circle", "ground"], "the circle", IMAGES[0, :, :, 0] > 0]),
+        "segment_video": lambda: checked.segment_video(IMAGES, MARKED),
+        "generate": lambda: checked.generate(["a", "b", "c"], height=16, width=16, seed=0),
+        "edit": lambda: checked.edit(IMAGES, ["a", "b", "c"], [None] * 3, seed=0),
+    }[method]()
+
+
+def segments(shape=(16, 16), dtype=np.int32, names=("circle",), scores=(1.0,), highest=1):
+    ids = np.zeros(shape, dtype)
+    ids.flat[0] = highest
+    return Segments(ids, names, scores)
+
+
+def edited(images=IMAGES, masks=np.zeros((3, 16, 16), bool), refused=np.zeros(3, bool)):
+    return Edited(images, masks, refused)
+
+
+@pytest.mark.parametrize("method, answer, sentence", [
+    ("reconstruct", IMAGES[:2], r"returned images uint8\[2, 16, 16, 3\], expected uint8\[3, 16, 16, 3\]"),
+    ("reconstruct", IMAGES / 255, r"returned images float64\[3, 16, 16, 3\], expected uint8"),
+    ("chat", ["a", "b"], "returned 2 answers, expected 3, one for each row"),
+    ("chat", "abc", "returned a str, expected a list of 3 answers"),
+    ("chat", ["a", "b", 3], "returned a list of int and str, expected a list of 3 answers"),
+    ("segment", [segments()], "returned 1 Segments, expected 3"),
+    ("segment", [segments().ids] * 3, "returned a list of ndarray, expected a list of 3 Segments"),
+    ("segment", [segments(shape=(8, 8))] * 3, r"returned ids int32\[8, 8\], expected int32\[16, 16\]"),
+    ("segment", [segments(dtype=np.uint8)] * 3, r"returned ids uint8\[16, 16\], expected int32"),
+    ("segment", [segments(highest=2)] * 3, "returned ids from 0 to 2, expected 0 to 1, the number of its names"),
+    ("segment", [segments(highest=-1)] * 3, "returned ids from -1 to 0, expected 0 to 1"),
+    ("segment", [segments(scores=())] * 3, "returned 1 names and 0 scores, expected one score for each name"),
+    ("segment", [segments(scores=(float("nan"),))] * 3, "expected names as words and scores as finite numbers"),
+    ("segment", [segments(names=("star",))] * 3, "returned the class 'star', expected one of circle, ground"),
+    ("segment_video", [segments()], "returned list, expected Segments"),
+    ("segment_video", segments(), r"returned ids int32\[16, 16\], expected int32\[3, 16, 16\]"),
+    ("segment_video", segments(shape=(3, 16, 16)), "returned 1 names, expected 2, one for each marked object"),
+    ("generate", IMAGES[:, :8], r"returned images uint8\[3, 8, 16, 3\], expected uint8\[3, 16, 16, 3\]"),
+    ("generate", None, r"returned images NoneType, expected uint8"),
+    ("edit", IMAGES, "returned ndarray, expected Edited"),
+    ("edit", edited(images=IMAGES[:1]), r"returned images uint8\[1, 16, 16, 3\], expected uint8\[3"),
+    ("edit", edited(masks=np.zeros((3, 16, 16))), r"returned masks float64\[3, 16, 16\], expected bool\[3"),
+    ("edit", edited(refused=[False] * 3), r"returned refused list, expected bool\[3\]"),
+])  # fmt: skip
+def test_wrong_answers(method, answer, sentence):
+    with pytest.raises(UserError, match=rf"^bench: the model's {method} .*{sentence}"):
+        call(Says(answer), method)
+
+
+@pytest.mark.parametrize("method", ["reconstruct", "chat", "segment", "segment_video", "generate", "edit"])
+def test_right_answers_pass_and_missing_methods_are_told(method):
+    call(Blank(), method)
+    call(Random(), method)
+
+    class Mute:
+        label = "runs/x"
+
+        def chat(self, images, questions):
+            return ["?"] * len(questions)
+
+    if method != "chat":
+        sentence = f"^runs/x: this checkpoint cannot {method}, which the benchmark bench needs; it can chat.$"
+        with pytest.raises(UserError, match=sentence):
+            call(Mute(), method)
+    with pytest.raises(UserError, match="it can do nothing that is measured"):
+        call(object(), method)
+
+
+def test_signatures_are_those_of_the_protocol():
+    """The three models of the tests and what focus_jax.load returns take the arguments that Model names."""
+    import inspect
+
+    from focus_jax.evaluation import protocol
+
+    for method in protocol.METHODS:
+        wanted = list(inspect.signature(getattr(protocol.Model, method)).parameters.items())
+        for model in (Oracle, Blank, Random, Model):
+            if model is Model and not hasattr(Model, method):
+                continue
+            found = dict(inspect.signature(getattr(model, method)).parameters)
+            assert [(k, p.kind, p.default) for k, p in wanted] == [(k, p.kind, p.default) for k, p in found.items()], model
+    assert hasattr(Model, "reconstruct")
+
+
+def test_batches_have_one_size_and_filling_changes_nothing():
+    seen = []
+
+    class Counts(Blank):
+        def chat(self, images, questions):
+            seen.append((images.shape, len(questions)))
+            return [f"{q}{x.max()}" for q, x in zip(questions, images)]
+
+    images = np.arange(7, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), np.uint8)
+    questions = [f"q{k}:" for k in range(7)]
+    answers = Checked(Counts(), "bench", 3).chat(images, questions)
+    assert answers == [f"q{k}:{k}" for k in range(7)]
+    assert seen == [((3, 8, 8, 3), 3)] * 3
+    with pytest.raises(UserError, match="config.batch_size: expected at least 1, found 0"):
+        Checked(Counts(), "bench", 0)
