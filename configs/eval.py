@@ -24,7 +24,9 @@ def get_config(name: str = "reconstruction") -> ConfigDict:
         return reconstruction() if name == "reconstruction" else standins()
     plain = name.removeprefix("open_")
     if plain not in known:
-        raise ValueError(f"configs/eval.py:{name}: expected one of reconstruction, {', '.join(known)} or open_ before them")
+        raise ValueError(
+            f"configs/eval.py:{name}: expected one of reconstruction, {', '.join(known)} or open_ before them"
+        )
     c = known[plain]()
     if plain != name:
         c.label, c.data.split = "open", "open"
@@ -34,7 +36,7 @@ def get_config(name: str = "reconstruction") -> ConfigDict:
 def reconstruction() -> ConfigDict:
     c = ConfigDict()
     c.evaluator = "reconstruction"  # focus_jax/evaluation/reconstruction.py
-    c.label = ""  # put before the benchmark's and every figure's name
+    c.label = "photographs"  # put before the benchmark's and every figure's name
     c.data = ConfigDict()
     c.data.name = "photographs"
     c.data.path = "data/photographs"  # made by data_pipelines.prepare; photographs make themselves
@@ -113,6 +115,7 @@ def generation() -> ConfigDict:
 
 
 def editing() -> ConfigDict:
-    c = _world("editing", side=128)
+    c = _world("editing", side=128, scenes=2_000)
+    c.absent_every = 2  # of so many scenes one gets an instruction that means nothing in it
     c.seed = 0  # of the model's sampling
     return c

@@ -121,7 +121,7 @@ class Pass:
 
 def _empty(k: int, stream: dict, elements: np.ndarray) -> dict:
     fields = rows_lib.fields(stream) | rows_lib.COMMON
-    batch = {name: np.zeros((len(elements), *shape), dtype) for name, (shape, dtype) in fields.items()}
+    batch: dict = {name: np.zeros((len(elements), *shape), dtype) for name, (shape, dtype) in fields.items()}
     batch["weight"][:] = 1
     batch["element"][:] = elements & 0xFFFFFFFF
     return batch | {"k": np.int64(k)}

@@ -221,8 +221,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         cells, columns = _cells(args)
         sheet, output = grid(cells, columns), epath.Path(args.output)
-        if args.world:  # a few flat colours: a palette loses nothing to see and makes small files
-            sheet = sheet.quantize(256, dither=Image.Dither.NONE)
+        if args.world:  # a palette within a few levels of the true colours: files small enough for a document
+            sheet = sheet.quantize(256, Image.Quantize.MEDIANCUT, 3, dither=Image.Dither.NONE)
         with shards.writing(output), output.open("wb") as file:
             sheet.save(file, "PNG", optimize=True)
     except DataError as error:

@@ -84,12 +84,11 @@ def evaluate(config: Any, checkpoint: str, report: str, budget: str = "ladder", 
     }
     stage = model.config.name.partition(":")[0]
     _print(stage, benchmark, figures, entry)
-    shown = getattr(evaluator, "shown", {})
     galleries = [
         g | {"title": f"{config.label}: {g['title']}" if prefix else g["title"]}
         for g in getattr(evaluator, "galleries", ())
     ]
-    return reports.add(epath.Path(report), stage, entry, protocol, shown, run, galleries)
+    return reports.add(epath.Path(report), stage, entry, protocol, run, galleries)
 
 
 def _print(stage: str, benchmark: str, figures: Any, entry: Any) -> None:

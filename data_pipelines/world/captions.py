@@ -10,19 +10,23 @@ from data_pipelines.world.phrases import NUMBERS, Key, Phrases, a, description, 
 from data_pipelines.world.scenes import Scene, Thing
 
 _WORDINGS = ("{list} on {ground}", "a picture of {list} on {ground}", "on {ground}, {list}")
+_HALVES = (("upper", "lower"), ("left", "right"))
 
 
 @dataclasses.dataclass(frozen=True)
 class Caption:
-    """relation: (i, side, j) where the text says that things[i] is on that side of things[j]."""
+    """relation: (i, side, j) where the text says that things[i] is on that side of things[j]; halves: of the picture
+    (names of relations.HALVES) in which it says that the only thing is."""
 
     text: str
     relation: tuple[int, str, int] | None = None
+    halves: tuple[str, ...] = ()
 
 
 def caption(scene: Scene, d: Draws) -> Caption:
     """The scene in words: all attributes that the preset varies, and one relation where two things allow it.
 
+    One thing: the half or quarter of the picture it is in, 'a small red circle in the upper half on a gray background'.
     Two things: 'a small red circle left of a large blue square on a gray background'. More: a list of all, then the
     relation of two that their names tell from the rest.
     """
@@ -30,6 +34,8 @@ def caption(scene: Scene, d: Draws) -> Caption:
     relation = _relation(phrases, d)
     wording, ground = d.choice(_WORDINGS), f"a {scene.ground.colour} background"
     full = [phrase(_varied(phrases, thing)) for thing in scene.things]
+    if len(full) == 1:
+        return _alone(scene.things[0], full[0], wording, ground)
     if relation and len(full) == 2:
         i, side, j = relation
         return Caption(wording.format(list=f"{a(full[i])} {side} {a(full[j])}", ground=ground), relation)
@@ -38,6 +44,13 @@ def caption(scene: Scene, d: Draws) -> Caption:
         i, side, j = relation
         text += f", with the {phrases.called(d, i)} {side} the {phrases.called(d, j)}"
     return Caption(text, relation)
+
+
+def _alone(thing: Thing, words: str, wording: str, ground: str) -> Caption:
+    """Near a middle line nothing is said of that line's sides."""
+    halves = tuple(half for pair in _HALVES for half in pair if relations.in_half(thing, half))
+    where = f" in the {' '.join(halves)} {'half' if len(halves) == 1 else 'quarter'}" if halves else ""
+    return Caption(wording.format(list=a(words) + where, ground=ground), halves=halves)
 
 
 def _relation(phrases: Phrases, d: Draws) -> tuple[int, str, int] | None:

@@ -29,7 +29,7 @@ _NEAR = 3  # pixels between pieces that may touch
 _HIDERS = 3  # neighbours looked at that may hide a piece
 _POOR, _FAIR, _GOOD = 0.5, 0.8, 0.93  # overlap of a fit with what it was fitted to; nothing below poor is a thing
 _LIKENESS, _DEPTH = 0.32, 0.1  # least correlation with a pattern, and least share of its depth, that make a material
-_SURE = (-4.02, 10.68, 1.25)  # confidence: logistic regression on overlap and log margin over the runner-up
+_SURE = (0.1, 6.4, 1.6)  # confidence: logistic regression on overlap and log margin over the runner-up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,7 +260,7 @@ def _material(fit: Fit, piece: _Piece, apart: Layers, preset: Preset) -> str:
     best, likeness = plain, _LIKENESS
     for material in patterns:
         things = [Thing(fit.shape, "", "", material, fit.x, fit.y, fit.radius, angle) for angle in _angles(fit, preset)]
-        dark = flat(np.stack([1.0 - drawing._surface(t, x, y, 1.0) for t in things], axis=1) * cover[:, None])
+        dark = flat(np.stack([1.0 - drawing.surface(t, x, y, 1.0) for t in things], axis=1) * cover[:, None])
         size, along = (dark**2).sum(0) + 1e-9, -(light @ dark)
         alike = along / np.sqrt(size * (light @ light) + 1e-9)
         k = int(alike.argmax())

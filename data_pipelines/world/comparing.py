@@ -143,10 +143,8 @@ def more(phrases: Phrases, d: Draws) -> Asked | None:
     if not (options := [(v, w) for v in counts for w in counts if counts[v] > counts[w]]):
         return None
     most, least = weighted(d, options, [rates[w] for _, w in options])
-    answer, wording = (
-        d.choice(("yes", "no")),
-        d.choice(("Are there more {a} than {b}?", "Are there fewer {a} than {b}?")),
-    )
+    answer = d.choice(("yes", "no"))
+    wording = d.choice(("Are there more {a} than {b}?", "Are there fewer {a} than {b}?"))
     first, second = (most, least) if (answer == "yes") == ("more" in wording) else (least, most)
     return ask(d, (wording,), answer, a=words[first], b=words[second])
 

@@ -41,7 +41,7 @@ def draw(scene: Scene, side: int = 128) -> Drawing:
         rows, columns = _window(thing, side)
         x, y = centres[None, columns], centres[rows, None]
         cover = np.clip(0.5 - scale * distance(thing, x, y), 0.0, 1.0)
-        colour = np.multiply.outer(_surface(thing, x, y, scale), np.array(COLOURS[thing.colour]) + thing.tint)
+        colour = np.multiply.outer(surface(thing, x, y, scale), np.array(COLOURS[thing.colour]) + thing.tint)
         part = canvas[rows, columns]
         part += cover[..., None] * (colour - part)
         ids[rows, columns][cover > 0.5] = k + 1
@@ -73,7 +73,7 @@ def _brightness(ground: Ground, centres: np.ndarray) -> np.ndarray:
     return 1.0 + ground.strength * (np.abs(turns % 1.0 - 0.5) * 4.0 - 1.0)  # triangle waves
 
 
-def _surface(thing: Thing, x: np.ndarray, y: np.ndarray, scale: float) -> np.ndarray:
+def surface(thing: Thing, x: np.ndarray, y: np.ndarray, scale: float) -> np.ndarray:
     """Brightness of the thing's surface: gloss times material, the pattern turning with the thing."""
     dx, dy = x - thing.x, y - thing.y
     light = 1.0 + (thing.gloss[0] * dx + thing.gloss[1] * dy) / thing.radius

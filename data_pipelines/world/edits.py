@@ -26,7 +26,8 @@ _TEXTS = {
     "rematerial": ("make {x} {value}", "give {x} a {value} surface"),
     "remove": ("remove {x}", "delete {x}", "take {x} away"),
     "replace": ("replace {x} with {value}", "turn {x} into {value}"),
-    "move": ("move {x} {value}", "put {x} {value}"),
+    "move": ("move {x} {value}", "shift {x} {value}", "put {x} {value}"),
+    "move to a side": ("move {x} {value}", "shift {x} {value}"),  # nothing is 'put to the top'
     "background": ("make the background {value}", "paint the background {value}", "change the background to {value}"),
 }
 _TO_SIDE = {
@@ -131,13 +132,17 @@ def _edit(phrases: Phrases, d: Draws, kind: str, by: str) -> Edit | None:
     if kind == "background":
         colour = d.choice([c for c in GROUNDS if c != source.ground.colour])
         target = dataclasses.replace(source, ground=dataclasses.replace(source.ground, colour=colour))
-        return Edit(kind, "words", d.choice(_TEXTS[kind]).format(value=colour), source, target, ())
+        return Edit(kind, "words", _text(d, kind, "", colour), source, target, ())
     for meant in _meant(phrases, d, kind, by):
         for value, things in _CHANGES[kind](phrases, d, meant):
             if _allowed(source, things, meant.things if kind != "remove" else ()):
-                text = d.choice(_TEXTS[kind]).format(x=meant.words, value=value)
+                text = _text(d, kind, meant.words, value)
                 return Edit(kind, by, text, source, dataclasses.replace(source, things=things), meant.things)
     return None
+
+
+def _text(d: Draws, kind: str, words: str, value: str) -> str:
+    return d.choice(_TEXTS["move to a side" if value in _TO_SIDE.values() else kind]).format(x=words, value=value)
 
 
 # ------------------------------------------------------------------------------------------------------------ who
@@ -174,7 +179,7 @@ def _absent(phrases: Phrases, d: Draws, kind: str) -> Edit | None:
         words = f"{'all' if many else 'the'} {phrase(absent, d.choice(NOUNS), many=many)}"
         value = _idle(phrases, d, kind, absent, many)
         if value is not None:
-            text = d.choice(_TEXTS[kind]).format(x=words, value=value)
+            text = _text(d, kind, words, value)
             return Edit(kind, "words", text, phrases.scene, phrases.scene, ())
     return None
 

@@ -32,10 +32,10 @@ def superlative(phrases: Phrases, d: Draws, without: int | None = None) -> Name 
 
 
 def relative(phrases: Phrases, d: Draws, number: str = "one", without: int | None = None) -> Name | None:
-    """Things by their side of another that has a name: number of them none, one or several.
+    """Things by their side of another that has a name; `number` of them: none, one or several.
 
-    Each thing that the description before the side matches lies on that side or on the opposite one by the margin. The
-    words before the side leave out the field `without`. None where a few draws found no such name.
+    Every thing that the words before the side describe lies on that side or, by the margin, on the opposite one. Those
+    words leave out the field `without`. None where a few draws found no such name.
     """
     named = phrases.named()
     if not named or len(phrases.things) < 2:

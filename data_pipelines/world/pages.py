@@ -24,11 +24,13 @@ Words = list[tuple[str, Colour]]  # a line of text, wrapped where it is too long
 SCALE = 2  # pixels of the page a pixel of the picture; pictures alone are drawn as they are
 MARGIN = 8
 _FONT, _LINE = 13, 17
+_GAP = 3  # between a picture and its text
 _ROW = 4  # panels of a cell in a row
 _MARK = "#"  # a word that is drawn as a square of its colour
 _BLACK, _GREY, _BLUE, _WHITE = (0, 0, 0), (120, 120, 120), (20, 70, 200), (255, 255, 255)
 _NUMBERED: tuple[Colour, ...] = (  # of things, by number
-    (230, 25, 75), (0, 130, 200), (60, 180, 75), (245, 130, 48), (145, 30, 180), (0, 170, 170), (240, 50, 230), (128, 90, 20),
+    (230, 25, 75), (0, 130, 200), (60, 180, 75), (245, 130, 48),
+    (145, 30, 180), (0, 170, 170), (240, 50, 230), (128, 90, 20),
 )  # fmt: skip
 
 
@@ -42,7 +44,7 @@ class Panel:
 
 @dataclasses.dataclass(frozen=True)
 class Page:
-    """fields: tasks of the Example that the page needs; columns: cells in a row; draw: title and panels of an Example."""
+    """fields: tasks of the Example that it needs; columns: cells in a row; draw: an Example's title and panels."""
 
     fields: tuple[str, ...]
     columns: int
@@ -87,9 +89,9 @@ def cell(example: Example, task: str) -> Image.Image:
 def _block(panel: Panel) -> Image.Image:
     picture = Image.fromarray(panel.pixels)
     text = _text(panel.text, picture.width)
-    image = Image.new("RGB", (picture.width, picture.height + text.height), "white")
+    image = Image.new("RGB", (picture.width, picture.height + _GAP + text.height), "white")
     image.paste(picture, (0, 0))
-    image.paste(text, (0, picture.height))
+    image.paste(text, (0, picture.height + _GAP))
     return image
 
 
@@ -133,9 +135,11 @@ def _outline(pixels: np.ndarray, mask: np.ndarray, colour: Colour) -> None:
     pixels[near & ~large] = colour
 
 
-def _tint(pixels: np.ndarray, mask: np.ndarray, colour: Colour) -> None:
+def _hint(pixels: np.ndarray, mask: np.ndarray) -> None:
+    """Blue over a mask [H, W], with a white rim."""
     large = enlarged(mask)
-    pixels[large] = (0.3 * pixels[large] + 0.7 * np.array(colour)).astype(np.uint8)
+    pixels[large] = (0.4 * pixels[large] + 0.6 * np.array(_BLUE)).astype(np.uint8)
+    pixels[ndimage.binary_dilation(large) & ~large] = _WHITE
 
 
 def _number(pixels: np.ndarray, mask: np.ndarray, text: str) -> None:
@@ -259,7 +263,7 @@ def _regions(example: Example) -> tuple[Words, list[Panel]]:
         assert region.instance is not None
         pixels, instance = _pixels(example.images[0], example.id), example.instances[region.instance]
         _outline(pixels, _mask(instance), _WHITE)
-        _tint(pixels, region.mask.to_array(), _BLUE)
+        _hint(pixels, region.mask.to_array())
         panels.append(Panel(pixels, [[(f"{region.kind}:", _GREY), (_words(instance), _BLACK)]]))
     return _title(example), panels
 
@@ -269,7 +273,7 @@ def _edit(example: Example) -> tuple[Words, list[Panel]]:
     assert example.target is not None and example.edit_region is not None
     source, target = _pixels(example.images[0], example.id), _pixels(example.target, example.id)
     for region in example.regions:
-        _tint(source, region.mask.to_array(), _BLUE)
+        _hint(source, region.mask.to_array())
     may = target.copy()
     _outline(may, example.edit_region.to_array(), _WHITE)
     hints = ", ".join(region.kind for region in example.regions)
@@ -288,14 +292,14 @@ def _clip(example: Example) -> tuple[Words, list[Panel]]:
     for t, frame in enumerate(example.frames):
         pixels = _pixels(frame.image, example.id)
         here = [instance for instance in example.instances if instance.frame == t]
-        for instance in here:
-            assert instance.track is not None
-            _outline(pixels, _mask(instance), _colour(instance.track))
-        for instance in here:
-            _number(pixels, _mask(instance), str(instance.track))
-            if instance.track not in known:
-                title += _legend(instance.track, instance)
-            known.add(instance.track)
+        tracks = [-1 if instance.track is None else instance.track for instance in here]
+        for track, instance in zip(tracks, here):
+            _outline(pixels, _mask(instance), _colour(track))
+        for track, instance in zip(tracks, here):
+            _number(pixels, _mask(instance), str(track))
+            if track not in known:
+                title += _legend(track, instance)
+            known.add(track)
         panels.append(Panel(pixels, [[(f"{frame.time:.2f} s", _GREY)]]))
     return title, panels
 

@@ -160,8 +160,8 @@ STAGES: dict[str, Stage] = {
     "stage4": Stage(
         "Stage 4: instruction tuning, drawing and editing",
         (
-            Figure("generation_colour", "drawn objects of the colour asked for, one object a picture", 0.80, 0.90),
-            Figure("generation_place", "drawn objects at the place asked for, one object a picture", 0.90, 0.95),
+            Figure("generation_one_colour", "drawn objects of the colour asked for, one object a picture", 0.80, 0.90),
+            Figure("generation_one_place", "drawn objects at the place asked for, one object a picture", 0.90, 0.95),
             Figure("leakage", "share of what an edit should have left alone and did change", 0.05, 0.02, LOWER),
             Figure("composite_leakage", "the same where the edit is pasted inside its mask only", 0.0, 0.0, LOWER),
             Figure("refusal_accuracy", "edits of what is not there that are refused", 0.80, 0.80),

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the benchmarks of the world have in common: which scenes, what the protocol says of them, pictures to show."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -68,3 +68,8 @@ def overlay(picture: np.ndarray, mask: np.ndarray, truth: bool = False) -> np.nd
     """uint8 [..., 3]: the mask tinted over a picture or clip; the truth's tint is another."""
     tinted = 0.35 * picture + 0.65 * (_TRUE if truth else _FOUND)
     return np.where(mask[..., None], tinted, picture).astype(np.uint8)
+
+
+def missed(scored: Mapping[str, tuple[float, float]]) -> str:
+    """Names of a picture's scores (right, asked) that are not full, with their numbers; 'nothing' where none is."""
+    return ", ".join(f"{k} {a:g}/{b:g}" for k, (a, b) in scored.items() if a < b) or "nothing"

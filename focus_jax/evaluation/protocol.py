@@ -173,9 +173,7 @@ class Checked:
     def _batches(self, total: int) -> list[tuple[list[int], int]]:
         """(rows of a batch, how many of them count) of `total` rows."""
         size = self.batch_size
-        return [
-            ([min(j, total - 1) for j in range(i, i + size)], min(size, total - i)) for i in range(0, total, size)
-        ]
+        return [([min(j, total - 1) for j in range(i, i + size)], min(size, total - i)) for i in range(0, total, size)]
 
     def _call(self, method: str) -> Callable[..., Any]:
         if not callable(function := getattr(self.model, method, None)):

@@ -1,8 +1,9 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""How well the tokenizer gives pictures back (contract 8)."""
+"""How well the tokenizer gives pictures back (contract 8): photographs, or scenes of the world and what of them its
+checker then reads."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,14 +13,17 @@ from skimage.metrics import structural_similarity
 
 from data_pipelines import prepare, transforms
 from data_pipelines.shards import Shards
+from data_pipelines.world import checker, scores
+from data_pipelines.world.scenes import Scene
 from focus_jax.errors import UserError
+from focus_jax.evaluation import held_out
+from focus_jax.evaluation.figures import Figure, mean
+from focus_jax.evaluation.protocol import Checked
 from focus_jax.models.perceptual import LPIPS
 from focus_jax.stages.tokenizer import to_float
 from focus_jax.training import store
 from focus_jax.training.metrics import histogram_figures
 from focus_jax.training.parts import unflatten
-
-Figure = tuple[float, int, float]  # value, n, standard error (0 where the value is no mean)
 
 
 def pictures(config: Any) -> np.ndarray:
@@ -39,13 +43,6 @@ def pictures(config: Any) -> np.ndarray:
     )
 
 
-def mean(values: np.ndarray) -> Figure:
-    """Mean over pictures with its standard error."""
-    values = np.asarray(values, np.float64)
-    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
-    return float(values.mean()), len(values), float(error)
-
-
 def psnr(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """dB of each picture, uint8 or float [N, H, W, 3] of 0..255 read as [0, 1]."""
     error = np.mean(((a.astype(np.float64) - b) / 255.0) ** 2, axis=(1, 2, 3))
@@ -60,38 +57,59 @@ def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 class Evaluator:
     """Figures: psnr and ssim (means over pictures), psnr_of_mean_picture (every picture replaced by their mean, what a
-    model that ignores its input can reach), perceptual_random or lpips, pixel_codebook_usage and _perplexity."""
-
-    name = "reconstruction"
+    model that ignores its input can reach), perceptual_random or lpips; of a model with pixel codes (`encode`)
+    pixel_codebook_usage and _perplexity. On scenes of the world also readback_NAME for the names of scores.readback:
+    what the checker reads off the reconstructions, beside what it reads off the originals."""
 
     def __init__(self, config: Any):
         self.config = config
-        self.shown: dict[str, np.ndarray] = {}
+        self.world = config.data.reader == "world"
+        self.name = "world_reconstruction" if self.world else "reconstruction"
         self.baselines: dict[str, dict[str, float]] = {}
+        self.galleries: list[held_out.Gallery] = []
 
-    def run(self, model: Any, data: np.ndarray | None = None) -> dict[str, Figure]:
-        """model: from focus_jax.load; data: uint8 [N, H, W, 3], default what the config names."""
-        images = pictures(self.config) if data is None else data
-        codes, reconstructions = [], []
-        for batch, count in self._batches(images):
-            indices = model.encode(batch)
-            codes.append(indices[:count])
-            reconstructions.append(model.decode(indices)[:count])
-        given_back, hits = np.concatenate(reconstructions), np.concatenate(codes)
-        counts = np.bincount(hits.reshape(-1), minlength=model.config.model.tokenizer.pixel.codes)
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """Of the protocol file."""
+        return held_out.protocol(self.config) if self.world else {}
+
+    def run(self, model: Any, data: np.ndarray | Sequence[Scene] | None = None) -> dict[str, Figure]:
+        """model: from focus_jax.load; data: uint8 [N, H, W, 3] or scenes, default what the config names."""
+        c = self.config
+        scenes = (held_out.scenes_of(c) if data is None else list(data)) if self.world else None
+        if scenes is not None:
+            images = held_out.pictures(scenes, c.side)
+        else:
+            images = pictures(c) if data is None else np.asarray(data)
+        given_back = Checked(model, self.name, c.batch_size).reconstruct(images)
         average = np.broadcast_to(images.mean(axis=0), images.shape)
         out = {
             "psnr": mean(psnr(images, given_back)),
             "psnr_of_mean_picture": mean(psnr(images, average)),
             "ssim": mean(ssim(images, given_back)),
             **self._perceptual(images, given_back),
+            **self._codes(model, images),
         }
-        out |= {k: (v, len(images), 0.0) for k, v in histogram_figures("pixel_codebook", counts).items()}
         self.baselines = {"psnr": {"mean picture": out["psnr_of_mean_picture"][0]}}
-        n = self.config.shown
-        spread = np.linspace(0, len(images) - 1, min(n, len(images))).astype(int)
-        self.shown = {"original": images[spread], "reconstruction": given_back[spread]}
+        notes = [""] * len(images)
+        if scenes is not None:
+            found, notes = _readback(scenes, given_back)
+            original, _ = _readback(scenes, images)
+            out |= found
+            self.baselines |= {k: {"of the originals": v[0]} for k, v in original.items()}
+        rows = [(images[i], given_back[i], notes[i]) for i in held_out.spread(len(images), c.shown)]
+        columns = ("original", "reconstruction", "read back")
+        if scenes is None:
+            columns, rows = columns[:2], [row[:2] for row in rows]
+        self.galleries = [held_out.gallery("Reconstructions", columns, rows)]
         return out
+
+    def _codes(self, model: Any, images: np.ndarray) -> dict[str, Figure]:
+        if not callable(getattr(model, "encode", None)):
+            return {}
+        hits = np.concatenate([model.encode(batch)[:count] for batch, count in self._batches(images)])
+        counts = np.bincount(hits.reshape(-1), minlength=model.config.model.tokenizer.pixel.codes)
+        return {k: (v, len(images), 0.0) for k, v in histogram_figures("pixel_codebook", counts).items()}
 
     def _batches(self, *arrays: np.ndarray) -> Iterator[Any]:
         """Batches of one shape, the last filled up with its last picture: (batch of each array..., how many count)."""
@@ -116,3 +134,10 @@ class Evaluator:
         distance = jax.jit(lambda p, x, y: net.apply({"params": p}, to_float(x), to_float(y)))
         rows = [np.asarray(distance(params, x, y))[:count] for x, y, count in self._batches(a, b)]
         return {"lpips" if self.config.perceptual else "perceptual_random": mean(np.concatenate(rows))}
+
+
+def _readback(scenes: Sequence[Scene], images: np.ndarray) -> tuple[dict[str, Figure], list[str]]:
+    """Figures readback_NAME, and of every picture how many of its things are read right."""
+    rows = [scores.readback(scene, checker.read(x, scene.preset)) for scene, x in zip(scenes, images)]
+    right = [f"{row['object'][0] / 2:.0f} of {len(scene.things)} objects" for scene, row in zip(scenes, rows)]
+    return {f"readback_{name}": figure for name, figure in scores.totals(rows).items()}, right

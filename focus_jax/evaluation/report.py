@@ -21,7 +21,6 @@ An Evaluator (the class of that name in focus_jax/evaluation/NAME.py, made from 
     run(model)   -> {figure: (value, n, standard error)}; finite; n counts what was measured; error 0.0: not a mean
     protocol     optional: JSON of what the figures depend on beside config and checkpoint
     baselines    after run, optional: {figure: {label: number}}, what the figure is to be read against
-    shown        after run, optional: {caption: uint8 [N, H, W, 3]}, the same N pictures in several forms, side by side
     galleries    after run, optional: [{"title": str, "note": str, "columns": [caption, ...],
                  "rows": [[cell of each column, ...], ...]}, ...]
 
@@ -105,7 +104,6 @@ def add(
     stage: str,
     entry: Mapping[str, Any],
     protocol: Mapping[str, Any],
-    shown: Mapping[str, np.ndarray] | None = None,
     run: RunFacts = NOTHING,
     galleries: Iterable[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
@@ -115,7 +113,7 @@ def add(
       entry: figures as plain numbers; n and standard_error by figure, optionally baselines {figure: {label: number}};
         eval_seconds and the facts of the run (OF_A_RUN; device may be left out).
       protocol: JSON of what the figures depend on, with the benchmark's name in `benchmark`.
-      shown, galleries: pictures as an Evaluator gives them (see above).
+      galleries: pictures as an Evaluator gives them (see above).
 
     Returns: the stage's entry of metrics.json. Raises: UserError for a figure that is not finite or that another
     benchmark of the stage has too, ValueError for a gallery or baseline that does not fit.
@@ -131,7 +129,7 @@ def add(
         "curves": curves.charts(run.lines, units),
         "spent": {k: 100 * s / total for k, s in sorted(run.spent.items(), key=lambda x: -x[1])},
     }
-    part["galleries"][name] = [_encoded(g) for g in [*_beside(shown or {}), *galleries]]
+    part["galleries"][name] = [_encoded(g) for g in galleries]
     part["runs"] = {b["checkpoint"]: part["runs"][b["checkpoint"]] for b in new["benchmarks"].values()}
     part["galleries"] = {b: part["galleries"][b] for b in new["benchmarks"]}
     metrics[stage] = new
@@ -190,15 +188,6 @@ def _merged(
                     beside[k][figure] = source[k][figure]
     seconds = sum(b["eval_seconds"] for b in benchmarks.values())
     return {**out, **beside, **facts, "eval_seconds": seconds, "benchmarks": benchmarks}
-
-
-def _beside(shown: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """The gallery of Evaluator.shown: a row a picture, a column a caption."""
-    if not shown:
-        return []
-    title = " beside ".join(shown)
-    rows = [list(row) for row in zip(*shown.values(), strict=True)]
-    return [{"title": title[:1].upper() + title[1:], "note": "", "columns": list(shown), "rows": rows}]
 
 
 def _encoded(gallery: Mapping[str, Any]) -> dict[str, Any]:

@@ -147,7 +147,9 @@ class Evaluator:
         for name, (value, _, _) in panoptic_figures(np.array(ground_alone), classes).items():
             self.baselines[name] = {"all ground": value}
         note = ", ".join(f"{a} {b}" for a, b in zip(classes[:-1], COLOURS)) + ", ground white, nothing black"
-        self.galleries.append(held_out.gallery("Panoptic, coloured by class", ("picture", "truth", "found"), cells, note))
+        self.galleries.append(
+            held_out.gallery("Panoptic, coloured by class", ("picture", "truth", "found"), cells, note)
+        )
         return out
 
 
@@ -224,7 +226,12 @@ def _union(drawn: Drawing, things: Sequence[int]) -> np.ndarray:
 def _cells(row: Row, picture: np.ndarray, truth: np.ndarray, found: np.ndarray) -> tuple[Any, ...]:
     prompt = row.prompt if isinstance(row.prompt, str) else held_out.overlay(picture, np.asarray(row.prompt))
     iou = float(ious(np.array(intersection_union(found, truth))))
-    return (prompt, held_out.overlay(picture, truth, True), held_out.overlay(picture, found), f"{row.kind}, IoU {iou:.2f}")
+    return (
+        prompt,
+        held_out.overlay(picture, truth, True),
+        held_out.overlay(picture, found),
+        f"{row.kind}, IoU {iou:.2f}",
+    )
 
 
 def _coloured(ids: np.ndarray, names: Sequence[str], classes: Sequence[str]) -> np.ndarray:

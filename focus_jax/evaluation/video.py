@@ -48,7 +48,9 @@ class Evaluator:
     @property
     def protocol(self) -> dict[str, Any]:
         """Of the protocol file."""
-        frames = "masks: all but the first, which is given; words: all; an object that is out of sight counts 1 if unmarked"
+        frames = (
+            "masks: all but the first, which is given; words: all; an object that is out of sight counts 1 if unmarked"
+        )
         return held_out.protocol(self.config, scored_frames=frames, boundary_tolerance=BOUNDARY)
 
     def run(self, model: Any, data: Sequence[Clip] | None = None) -> dict[str, Figure]:
@@ -74,14 +76,18 @@ class Evaluator:
                 continue
             (k,) = expression.things
             mask = checked.segment_video(pictures, expression.text).mask
-            largest = np.stack([(frame > 0) & (frame == np.bincount(frame[frame > 0], minlength=1).argmax()) for frame in ids])
+            largest = np.stack(
+                [(frame > 0) & (frame == np.bincount(frame[frame > 0], minlength=1).argmax()) for frame in ids]
+            )
             words[""].append((i, *j_and_f(mask, ids == k + 1)))
             words["largest object"].append((i, *j_and_f(largest, ids == k + 1)))
             if i in chosen:
                 strips = held_out.overlay(pictures, ids == k + 1, True), held_out.overlay(pictures, mask)
                 by_words.append((expression.text, *strips))
         if not words[""]:
-            raise UserError("config.data.scenes: too few, no clip has a thing that its attributes tell from the others.")
+            raise UserError(
+                "config.data.scenes: too few, no clip has a thing that its attributes tell from the others."
+            )
         out = _figures("video", masks.pop("")) | _figures("video_words", words.pop(""))
         self.baselines = {}
         for prefix, guesses in (("video", masks), ("video_words", words)):

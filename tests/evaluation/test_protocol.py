@@ -112,7 +112,9 @@ def test_signatures_are_those_of_the_protocol():
             if model is Model and not hasattr(Model, method):
                 continue
             found = dict(inspect.signature(getattr(model, method)).parameters)
-            assert [(k, p.kind, p.default) for k, p in wanted] == [(k, p.kind, p.default) for k, p in found.items()], model
+            assert [(k, p.kind, p.default) for k, p in wanted] == [(k, p.kind, p.default) for k, p in found.items()], (
+                model
+            )
     assert hasattr(Model, "reconstruct")
 
 

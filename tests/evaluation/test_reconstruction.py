@@ -26,6 +26,9 @@ class Blur:
     def decode(self, indices):
         return np.repeat(np.repeat(indices, 8, 1), 8, 2)[..., None].repeat(3, -1).astype(np.uint8)
 
+    def reconstruct(self, images):
+        return self.decode(self.encode(images))
+
 
 @pytest.fixture(scope="module")
 def measured():
@@ -48,7 +51,8 @@ def test_figures(measured):
     assert 0 < figures["pixel_codebook_perplexity"][0] <= len(np.unique(codes))
     assert figures["perceptual_random"][0] > 0 and "lpips" not in figures
     assert evaluator.baselines == {"psnr": {"mean picture": figures["psnr_of_mean_picture"][0]}}
-    assert len(evaluator.shown["original"]) == len(evaluator.shown["reconstruction"]) == 3
+    (shown,) = evaluator.galleries
+    assert shown["columns"] == ["original", "reconstruction"] and len(shown["rows"]) == 3
 
 
 def test_perfect_pictures():

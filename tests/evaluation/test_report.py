@@ -46,6 +46,9 @@ def gallery(title, columns, rows, note=""):
     return {"title": title, "note": note, "columns": columns, "rows": rows}
 
 
+TWO = [gallery("t", ["a"], [[x] for x in pictures(2, 8)])]
+
+
 def fill(folder):
     """Three stages as they come: two benchmarks of one, every kind of cell, texts that want to be HTML."""
     facts = run(psnr=lambda k: 20 + k / 100, **{"loss/a": lambda k: 1e3 / k**2, "loss/b": lambda k: 0.1})
@@ -55,8 +58,8 @@ def fill(folder):
         "stage1_tokenizer",
         entry({"psnr": 26.5, "ssim": 0.8}, parts, facts, baselines={"psnr": {"mean": 15.0}}),
         {"benchmark": "reconstruction", "config": {"path": HOSTILE}},
-        {"original": pictures(5, 64), "reconstruction": pictures(5, 64, 1)},
         facts,
+        [gallery("Reconstructions", ["original", "back"], list(zip(pictures(5, 64), pictures(5, 64, 1))))],
     )
     report.add(
         folder,
@@ -108,14 +111,14 @@ def test_benchmarks_of_a_stage_add_up(filled):
 
 def test_a_benchmark_replaces_its_own_figures(tmp_path):
     for figures in ({"psnr": 20.0, "ssim": 0.5}, {"psnr": 21.0}):
-        report.add(tmp_path, "s", entry(figures, {"p": "1"}), {"benchmark": "b"}, {"a": pictures(2, 8)})
+        report.add(tmp_path, "s", entry(figures, {"p": "1"}), {"benchmark": "b"}, galleries=TWO)
     assert written(tmp_path)["s"]["psnr"] == 21.0 and "ssim" not in written(tmp_path)["s"]
     assert written(tmp_path)["s"]["n"] == {"psnr": 128} and written(tmp_path)["s"]["eval_seconds"] == 2.0
     assert (tmp_path / "index.html").read_text().count("<img") == 2
 
 
 def test_figures_of_another_checkpoint_are_dropped(tmp_path, capsys):
-    report.add(tmp_path, "s", entry({"old": 1.0}, {"pixel": "1"}), {"benchmark": "a"}, {"a": pictures(2, 8)})
+    report.add(tmp_path, "s", entry({"old": 1.0}, {"pixel": "1"}), {"benchmark": "a"}, galleries=TWO)
     new = entry({"new": 2.0}, {"pixel": "2", "semantic": "1"}, checkpoint="runs/b")
     report.add(tmp_path, "s", new, {"benchmark": "b"})
     stage = written(tmp_path)["s"]
@@ -218,10 +221,13 @@ def test_evaluate_writes_a_report(tmp_path, monkeypatch, capsys):
         def decode(self, indices):
             return np.full((len(indices), 16, 16, 3), 128, np.uint8)
 
+        def reconstruct(self, images):
+            return self.decode(self.encode(images))
+
     monkeypatch.setattr("focus_jax.load", lambda checkpoint, weights: Model())
     monkeypatch.setattr(reconstruction, "pictures", lambda config: pictures(4, 16))
     monkeypatch.setattr(reconstruction.Evaluator, "protocol", {"benchmark": "?", "rule": 7}, raising=False)
-    config = config_lib.load("configs/eval.py:reconstruction", ["--config.batch_size=4"])
+    config = config_lib.load("configs/eval.py:reconstruction", ["--config.batch_size=4", "--config.label="])
     out = evaluate.evaluate(config, str(tmp_path / "no_run"), str(tmp_path / "report"))
     assert out == written(tmp_path / "report")["stage1_tokenizer"] and out["psnr"] < 26
     assert out["baselines"] == {"psnr": {"mean picture": out["psnr_of_mean_picture"]}}
@@ -229,7 +235,12 @@ def test_evaluate_writes_a_report(tmp_path, monkeypatch, capsys):
     assert said["rule"] == 7 and said["benchmark"] == "reconstruction" and said["weights"] == "ema"
     assert "≥ 26 dB: missed" in capsys.readouterr().out
     assert browser.foreign((tmp_path / "report" / "index.html").read_text()) == []
+    config.label = "mine"
+    out = evaluate.evaluate(config, str(tmp_path / "no_run"), str(tmp_path / "report"))
+    assert out["mine_psnr"] == out["psnr"] and out["baselines"]["mine_psnr"] == out["baselines"]["psnr"]
+    assert list(out["benchmarks"]) == ["reconstruction", "mine_reconstruction"]
 
+    config.label = ""
     monkeypatch.setattr(reconstruction, "Evaluator", lambda config: types.SimpleNamespace(
         name="other", run=lambda model: {"steps": (1.0, 1, 0.0)}
     ))  # fmt: skip

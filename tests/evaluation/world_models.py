@@ -78,7 +78,13 @@ class Oracle:
         for k, (x, text) in enumerate(zip(images, instructions)):
             made, hint = instructed(self.by_bytes[x.tobytes()], self.config.absent_every, self.side)
             assert made.instruction == text and (hint is None) == (regions[k] is None)
-            out.append((drawing.draw(made.target, self.side).picture, edits.region(made, self.side), made.target == made.source))
+            out.append(
+                (
+                    drawing.draw(made.target, self.side).picture,
+                    edits.region(made, self.side),
+                    made.target == made.source,
+                )
+            )
         return Edited(*(np.stack(x) for x in zip(*out)))
 
 

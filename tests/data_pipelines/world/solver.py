@@ -21,6 +21,7 @@ HIDDEN = 0.05  # least hidden share that shows
 CORNERS = {"circle": 0, "ring": 0, "triangle": 3, "square": 4, "star": 10, "cross": 12}
 EXTENT = {"circle": 1.0, "ring": 1.0, "triangle": 1.15, "square": 0.88 * math.sqrt(2), "star": 1.12, "cross": 1.063}
 HOLE = 0.56
+RANK = {"small": 0, "medium": 1, "large": 2}
 NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "twelve": 12}
 TYPICAL = {"ripe tomatoes": "red", "fresh grass": "green", "a clear sky": "blue", "a ripe lemon": "yellow",
            "an aubergine": "purple", "a carrot": "orange", "a flamingo": "pink"}  # fmt: skip
@@ -145,9 +146,8 @@ class Solver:
     def superlative(self, word: str, words: str) -> tuple[set[int], bool]:
         found, many = self.match(words)
         if word in ("largest", "smallest"):
-            ranks = {"small": 0, "medium": 1, "large": 2}
             sign = 1 if word == "largest" else -1
-            return {extreme({i: sign * ranks[self.things[i].words["size"]] for i in found}, 1)}, many
+            return {extreme({i: sign * RANK[self.things[i].words["size"]] for i in found}, 1)}, many
         ahead = {"leftmost": lambda t: -t.x, "rightmost": lambda t: t.x, "highest": lambda t: -t.y,
                  "topmost": lambda t: -t.y, "lowest": lambda t: t.y}[word]  # fmt: skip
         return {extreme({i: ahead(self.things[i]) for i in found}, CLEAR)}, many
@@ -209,18 +209,13 @@ class Solver:
         for pattern, rule in QUESTIONS.items():
             if m := re.fullmatch(pattern, text):
                 answer = rule(self, *m.groups())
-                return str(answer) if not isinstance(answer, bool) else "yes" if answer else "no"
+                return str(answer) if not isinstance(answer, bool) else ("no", "yes")[answer]
         raise Unclear(f"cannot read {text!r}")
 
     def any_beside(self, words: str, where: str) -> bool:
         """'a circle', 'left of' another thing."""
-        found = self.one(words)
-        return self.some(
-            functools.partial(side, self.things[i], where, other)
-            for i in found
-            for j, other in enumerate(self.things)
-            if i != j
-        )
+        others = [(self.things[i], b) for i in self.one(words) for j, b in enumerate(self.things) if i != j]
+        return self.some(functools.partial(side, a, where, b) for a, b in others)
 
     def one(self, words: str) -> set[int]:
         """'a circle', 'an orange thing' -> those that it may be."""
@@ -245,18 +240,14 @@ class Solver:
         return False
 
     def which_here(self, first: str, second: str) -> str:
-        here = []
-        for words in (first, second):
-            value = words.split()[-1]
-            if any(value in t.words.values() for t in self.things):
-                here.append(value)
+        values = first.split()[-1], second.split()[-1]
+        here = [value for value in values if any(value in t.words.values() for t in self.things)]
         if len(here) != 1:
             raise Unclear(f"{first} or {second}: {here}")
         return here[0]
 
     def size_order(self, a: str, b: str) -> int:
-        order = ("small", "medium", "large")
-        ranks = [order.index(self.things[self.the(words)].words["size"]) for words in (a, b)]
+        ranks = [RANK[self.things[self.the(words)].words["size"]] for words in (a, b)]
         if ranks[0] == ranks[1]:
             raise Unclear(f"{a} and {b} are of one size")
         return 1 if ranks[0] > ranks[1] else -1
@@ -284,20 +275,27 @@ class Solver:
         return (i, j) in self.covered
 
     # ----------------------------------------------------------------------------------------------------- captions
-    def caption(self, text: str) -> tuple[int, str, int] | None:
-        """The relation that a caption names; raises where it is not true of the scene, or not all of it."""
+    def caption(self, text: str) -> tuple[tuple[int, str, int] | None, tuple[str, ...]]:
+        """The relation and the halves that a caption names; raises where it is not true of the scene, or not all."""
         grounds = "|".join(GROUNDS)
         m = re.fullmatch(
             rf"(?:a picture of )?(?P<list>.*?) on a (?P<ground>{grounds}) background(?:, with (?P<relation>.*))?", text
         ) or re.fullmatch(rf"on a (?P<ground>{grounds}) background, (?P<list>.*?)(?:, with (?P<relation>.*))?", text)
         if not m or m["ground"] != self.scene.ground.colour:
             raise Unclear(f"caption {text!r}")
+        halves: tuple[str, ...] = ()
         if pair := re.fullmatch(rf"(an? {WORDS}) ({SIDE}) (an? {WORDS})", m["list"]):
             parts, where = [pair[1], pair[3]], pair[2]
             i, j = (self.the(part.split(" ", 1)[1]) for part in parts)
+        elif lone := re.fullmatch(rf"(an? {WORDS}) in the (?:(\w+) half|(\w+) (\w+) quarter)", m["list"]):
+            parts, halves = [lone[1]], tuple(word for word in lone.groups()[1:] if word)
+            i = j = where = None
         else:
             parts = re.split(", | and ", m["list"])
             i = j = where = None
+        for word in halves:
+            if len(self.things) != 1 or not half(self.things[0], word):
+                raise Unclear(f"{text!r} is not true")
         told = set()
         for part in parts:
             article, words = part.split(" ", 1)
@@ -312,10 +310,10 @@ class Solver:
             r = re.fullmatch(rf"the ({WORDS}) ({SIDE}) the ({WORDS})", m["relation"])
             i, where, j = self.the(r[1]), r[2], self.the(r[3])
         if i is None:
-            return None
+            return None, halves
         if not side(self.things[i], where, self.things[j]):
             raise Unclear(f"{text!r} is not true")
-        return i, where, j
+        return (i, where, j), halves
 
     def varied(self) -> dict[str, tuple[str, ...]]:
         p = PRESETS[self.scene.preset]

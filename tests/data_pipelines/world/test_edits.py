@@ -136,7 +136,7 @@ def test_moves_can_be_verified(made):
     """Where it went is on the side asked for, clearly, and it was not before."""
     sides = {"left side": "left", "right side": "right", "top": "upper", "bottom": "lower"}
     beside = {"to the left of": "left of", "to the right of": "right of", " above the": "above", " below the": "below"}
-    seen = collections.Counter()
+    seen, verbs = collections.Counter(), set()
     for edit in (e for e in made if e.kind == "move"):
         (i,) = edit.things
         thing, to = edit.source.things[i], edit.target.things[i]
@@ -147,6 +147,7 @@ def test_moves_can_be_verified(made):
         if side:
             assert relations.in_half(to, side[0])
             assert min(scenes.points(to).min(), 64 - scenes.points(to).max()) <= 2.01
+            assert edit.instruction.split()[0] in ("move", "shift")
             seen["border"] += 1
         else:
             (relation,) = [r for words, r in beside.items() if words in edit.instruction]
@@ -155,7 +156,8 @@ def test_moves_can_be_verified(made):
             assert j != i and not relations.holds(thing, relation, edit.source.things[j])
             assert relations.holds(to, relation, edit.target.things[j])
             seen["beside"] += 1
-    assert min(seen.values()) > 0.2 * seen.total()
+            verbs.add(edit.instruction.split()[0])
+    assert min(seen.values()) > 0.2 * seen.total() and verbs == {"move", "shift", "put"}
 
 
 def test_words_mean_exactly_the_things(made):
