@@ -11,8 +11,8 @@ video                   objects followed through clips
 generation              pictures drawn from captions, read by the checker
 editing                 instructions followed, and what they should have left alone
 
-open_NAME, of a benchmark of the world, measures on the split `open`: shapes in colours that no training scene shows. Its
-figures are called open_FIGURE. Another preset beside it: --config.data.preset=hard --config.label=hard
+open_NAME, of a benchmark of the world, measures on the split `open`: shapes in colours that no training scene shows.
+Its figures are called open_FIGURE. Another preset beside it: --config.data.preset=hard --config.label=hard
 """
 
 from ml_collections import ConfigDict

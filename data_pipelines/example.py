@@ -104,8 +104,8 @@ class Mask(Record):
 class Instance(Record):
     """One object in one picture or frame; the same `track` in other frames is the same object.
 
-    attributes: words such as its colour; box: float (x, y, width, height); frame: index into frames, or into images where
-    there are no frames; part_of: index into Example.instances.
+    attributes: words such as its colour; box: float (x, y, width, height); frame: index into frames, or into images
+    where there are no frames; part_of: index into Example.instances.
     """
 
     category: str = ""

@@ -49,8 +49,8 @@ def evaluate(config: Any, checkpoint: str, report: str, budget: str = "ladder", 
     model = focus_jax.load(checkpoint, weights=weights)
     evaluator = importlib.import_module(name).Evaluator(config)
     prefix = f"{config.label}_" if config.get("label") else ""  # another data set of the same benchmark beside it
-    benchmark = prefix + evaluator.name
     figures = {prefix + k: figure for k, figure in evaluator.run(model).items()}
+    benchmark = prefix + evaluator.name  # after the run, which may have made it more precise
     baselines = {prefix + k: numbers for k, numbers in getattr(evaluator, "baselines", {}).items()}
     eval_seconds = time.time() - began
 

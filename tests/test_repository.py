@@ -21,7 +21,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 HEADER = "# Copyright 2026 The focus_jax Authors.\n# SPDX-License-Identifier: Apache-2.0\n"
 MODULES = [f"focus_jax.{n}" for n in ("train", "evaluate", "describe", "compile", "convert", "benchmark")]
 MODULES += ["data_pipelines.prepare", "data_pipelines.show"]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "launch/README.md", "docs/architecture.md", "docs/benchmarks.md")
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "launch/README.md",
+    *(f"docs/{n}.md" for n in ("architecture", "benchmarks", "tiny", "world")),
+)
 
 
 def files():

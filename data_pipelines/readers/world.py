@@ -32,6 +32,10 @@ class WorldScenes:
             raise DataError(f"world: takes no source (got {source!r}), expected none: scenes are drawn.")
         if min(train, held_out) < 1:
             raise DataError(f"world: train is {train} and held_out {held_out}, expected at least 1 each.")
+        if "clip" in tasks.split(","):
+            raise DataError(
+                "world: tasks has clip, expected tasks of one picture: a shard's record is placed by its picture."
+            )
         self._options: dict[str, Any] = dict(preset=preset, tasks=tasks, side=side, train=train, held_out=held_out)
         self._world("train")  # bad options are told here
 

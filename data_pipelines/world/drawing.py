@@ -74,7 +74,10 @@ def _brightness(ground: Ground, centres: np.ndarray) -> np.ndarray:
 
 
 def surface(thing: Thing, x: np.ndarray, y: np.ndarray, scale: float) -> np.ndarray:
-    """Brightness of the thing's surface: gloss times material, the pattern turning with the thing."""
+    """Brightness of the thing at canvas points, share of its colour's: gloss times material, which turns with it.
+
+    scale: pixels per canvas unit, over one of which the pattern is antialiased.
+    """
     dx, dy = x - thing.x, y - thing.y
     light = 1.0 + (thing.gloss[0] * dx + thing.gloss[1] * dy) / thing.radius
     if thing.material == "plain":

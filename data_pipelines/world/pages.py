@@ -101,7 +101,7 @@ def _text(lines: Sequence[Words], width: int) -> Image.Image:
     for line in lines:
         x = 0.0
         for word, colour in [(word, colour) for text, colour in line for word in text.split()]:
-            if x and x + font.getlength(word) > width:
+            if x and x + font.getlength(word) > width - 2:  # ink may pass the length by a pixel
                 x, y = 10.0, y + _LINE
             placed.append((x, y, word, colour))
             x += font.getlength(word + " ")

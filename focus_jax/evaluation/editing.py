@@ -33,9 +33,9 @@ def instructed(scene: Scene, absent_every: int, side: int) -> tuple[Edit, np.nda
 
 class Evaluator:
     """Figures over instructions that mean something: edit_NAME for the names of scores.editing, whose success is here
-    called edit_change; edit_success and edit_success_KIND: that and every other thing kept; leakage (scores.leakage, over edits that were not refused); mask_iou
-    of the model's mask with what the edit may change. Over all: refusal_accuracy, the mean of how often an instruction
-    that means nothing is refused and how often another is not.
+    called edit_change; edit_success and edit_success_KIND: that and every other thing kept; leakage (scores.leakage,
+    over edits that were not refused); mask_iou of the model's mask with what the edit may change. Over all:
+    refusal_accuracy, the mean of how often an instruction that means nothing is refused and how often another is not.
 
     Beside them what the unedited source scores, and the target's own picture after the model's tokenizer (the ceiling).
     """

@@ -37,7 +37,7 @@ def jaccard(found: np.ndarray, truth: np.ndarray) -> float:
 
 
 def boundary(mask: np.ndarray) -> np.ndarray:
-    """bool [H, W]: pixels that differ from their right, lower or lower right neighbour, as the DAVIS evaluation has it."""
+    """bool [H, W]: pixels that differ from their right, lower or lower right neighbour, as DAVIS has it."""
     m = np.asarray(mask, bool)
     right, below, diagonal = m.copy(), m.copy(), m.copy()
     right[:, :-1], below[:-1], diagonal[:-1, :-1] = m[:, 1:], m[1:], m[1:, 1:]

@@ -1,6 +1,6 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Panoptic quality (Kirillov et al. 2019) with the rules of the COCO evaluation, crowds excepted: there are none here."""
+"""Panoptic quality (Kirillov et al. 2019) by the rules of the COCO evaluation, without crowds: there are none."""
 
 from collections.abc import Sequence
 

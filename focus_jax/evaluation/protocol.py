@@ -24,8 +24,8 @@ ClipPrompt = str | list[str] | tuple[int, np.ndarray]
 class Segments:
     """What was found in one picture or clip.
 
-    ids: int32 [H, W], or [T, H, W] of a clip; 0 = none, k + 1 belongs to the segment of names[k] and scores[k]. A segment
-    may have no pixel. All zeros is the answer "nothing there".
+    ids: int32 [H, W], or [T, H, W] of a clip; 0 = none, k + 1 belongs to the segment of names[k] and scores[k]. A
+    segment may have no pixel. All zeros is the answer "nothing there".
     names: a class of the list for a list of classes, else any words. scores: confidences, higher is surer.
     """
 
@@ -61,8 +61,8 @@ class Model(Protocol):
     def segment(self, images: np.ndarray, prompts: list[Prompt]) -> list[Segments]:
         """One prompt a picture; uint8 [B, H, W, 3], B prompts -> B Segments with ids [H, W].
 
-        Words: everything they mean, possibly nothing. Class list: every pixel in at most one segment, each named by a class
-        of the list. Region: the object it marks.
+        Words: everything they mean, possibly nothing. Class list: every pixel in at most one segment, each named by a
+        class of the list. Region: the object it marks.
         """
 
     def segment_video(self, frames: np.ndarray, prompt: ClipPrompt) -> Segments:
@@ -91,8 +91,8 @@ METHODS = ("reconstruct", "chat", "segment", "segment_video", "generate", "edit"
 class Checked:
     """A model object whose every answer is checked and whose batches all have one size.
 
-    The methods are those of Model for any number of rows. Rows go to the model in batches of batch_size, the last filled up
-    with its last row, so that a compiled model compiles once for every picture size.
+    The methods are those of Model for any number of rows. Rows go to the model in batches of batch_size, the last
+    filled up with its last row, so that a compiled model compiles once for every picture size.
     Raises (every method): UserError, one sentence naming benchmark and method, for a model that lacks the method or
     returns something else than Model says.
     """
@@ -178,8 +178,9 @@ class Checked:
     def _call(self, method: str) -> Callable[..., Any]:
         if not callable(function := getattr(self.model, method, None)):
             able = [m for m in METHODS if callable(getattr(self.model, m, None))]
+            label = getattr(self.model, "label", type(self.model).__name__)
             raise UserError(
-                f"{getattr(self.model, 'label', type(self.model).__name__)}: this checkpoint cannot {method}, which the "
+                f"{label}: this checkpoint cannot {method}, which the "
                 f"benchmark {self.benchmark} needs; it can {', '.join(able) or 'do nothing that is measured'}."
             )
         return function

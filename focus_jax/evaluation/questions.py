@@ -55,7 +55,7 @@ def _most(counters: dict[str, collections.Counter[str]]) -> dict[str, str]:
 
 class Evaluator:
     """Figures: question_accuracy, question_accuracy_TYPE, and what the same questions give without looking:
-    majority_accuracy (most frequent answer per template) and blind_accuracy (per full text), learnt on the split train."""
+    majority_accuracy (most frequent answer per template) and blind_accuracy (per full text), from the split train."""
 
     name = "questions"
 

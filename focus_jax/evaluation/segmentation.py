@@ -53,10 +53,10 @@ def marked(index: int, scene: Scene, drawn: Drawing) -> list[Row]:
 class Evaluator:
     """Figures, IoU of the union of what was found:
 
-    referring_ciou, _giou and _precision50 over expressions that mean something, referring_ciou_KIND; generalised_ciou and
-    _giou with those that mean nothing (GRES); no_target_accuracy (nothing found where nothing is meant) and target_accuracy
-    (something found where something is); reasoning_ciou and _giou; PROMPT_iou (mean) and PROMPT_ciou for the prompts point,
-    scribble, box and mask; panoptic_pq, things_pq, _sq and _rq, stuff_pq, and pq_CLASS.
+    referring_ciou, _giou and _precision50 over expressions that mean something, referring_ciou_KIND; generalised_ciou
+    and _giou with those that mean nothing (GRES); no_target_accuracy (nothing found where nothing is meant) and
+    target_accuracy (something found where something is); reasoning_ciou and _giou; PROMPT_iou (mean) and PROMPT_ciou
+    for the prompts point, scribble, box and mask; panoptic_pq, things_pq, _sq and _rq, stuff_pq, and pq_CLASS.
     """
 
     name = "segmentation"
@@ -153,7 +153,7 @@ class Evaluator:
         return out
 
 
-# --------------------------------------------------------------------------------------------------------------- figures
+# ------------------------------------------------------------------------------------------------------------- figures
 def word_figures(rows: Sequence[Row], parts: np.ndarray) -> dict[str, Figure]:
     """Of expressions. parts: int [rows, (intersection, union, pixels found)]."""
     kinds, meant = np.array([row.kind for row in rows]), np.array([bool(row.things) for row in rows])
@@ -214,7 +214,7 @@ def _scenes(rows: Sequence[Row], chosen: np.ndarray) -> np.ndarray:
     return np.array([row.scene for row in rows])[chosen]
 
 
-# --------------------------------------------------------------------------------------------------------------- pictures
+# ------------------------------------------------------------------------------------------------------------ pictures
 def _parts(found: np.ndarray, truth: np.ndarray) -> tuple[int, int, int]:
     return *intersection_union(found, truth), int(found.sum())
 

@@ -13,11 +13,10 @@ import numpy as np
 from data_pipelines import rows
 from data_pipelines.world.examples import World
 from focus_jax.errors import UserError
+from focus_jax.evaluation.figures import Figure, mean
 from focus_jax.ops.sampling import bilinear
 from focus_jax.stages.standins import NAMES, create_encoder, features
 from focus_jax.stages.tokenizer import to_float
-
-Figure = tuple[float, int, float]  # value, n, standard error
 
 
 def scenes(preset: str, split: str, count: int, side: int) -> dict[str, np.ndarray]:
@@ -25,12 +24,6 @@ def scenes(preset: str, split: str, count: int, side: int) -> dict[str, np.ndarr
     world, stream = World(split=split, preset=preset, tasks=("objects",)), dict(height=side, width=side)
     made = [rows.row(world[i], stream | {"shape_class": "objects"}) for i in range(count)]
     return {name: np.stack([row[name] for row in made]) for name in made[0]}
-
-
-def share(right: np.ndarray) -> Figure:
-    """Share of True with its binomial standard error."""
-    value, n = float(np.mean(right)), len(right)
-    return value, n, float(np.sqrt(value * (1 - value) / n))
 
 
 class Evaluator:
@@ -84,7 +77,7 @@ class Evaluator:
                         most = np.bincount(y_train[:, column]).argmax() == y[:, column]
                         common.setdefault(f"{name}_{attribute}", []).append(most)
         self.baselines |= {k: {"most frequent": float(np.concatenate(v).mean())} for k, v in common.items()}
-        return {k: share(np.concatenate(v)) for k, v in right.items()}
+        return {k: mean(np.concatenate(v)) for k, v in right.items()}
 
 
 def _at_centres(encoder: Any, params: Any, images: jax.Array, boxes: jax.Array) -> dict[str, jax.Array]:

@@ -35,8 +35,8 @@ def named(clip: Clip) -> expressions.Expression | None:
 
 
 class Evaluator:
-    """Figures, means over objects: video_j, video_f and video_jf of all objects of a clip given their masks in the first
-    frame, which is not scored; video_words_j, _f and _jf of one object a clip given words, all frames scored."""
+    """Figures, means over objects: video_j, video_f and video_jf of all objects of a clip given their masks in the
+    first frame, which is not scored; video_words_j, _f and _jf of one object a clip given words, all frames scored."""
 
     name = "video"
 

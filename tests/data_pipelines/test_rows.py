@@ -10,6 +10,7 @@ import pytest
 from data_pipelines import loader, prepare, rows, seeds, transforms
 from data_pipelines.errors import DataError
 from data_pipelines.example import Instance
+from data_pipelines.readers.world import WorldScenes
 from data_pipelines.world import scenes
 from data_pipelines.world.examples import CLASSES, World, example
 
@@ -106,6 +107,20 @@ def test_loader_draws_the_world_or_reads_it_from_shards(tmp_path):
 def test_bad_world_options_are_data_errors(options, message):
     with pytest.raises(DataError, match=message):
         World(**options)
+
+
+@pytest.mark.parametrize(
+    "source, options, message",
+    [
+        ("somewhere", {}, "takes no source"),
+        ("", {"train": 0}, "train is 0 and held_out 1000"),
+        ("", {"preset": "medium"}, "preset is 'medium'"),
+        ("", {"tasks": "objects,clip"}, "tasks has clip, expected tasks of one picture"),
+    ],
+)
+def test_bad_options_of_the_reader_are_data_errors(source, options, message):
+    with pytest.raises(DataError, match=message):
+        WorldScenes(source, **options)
 
 
 def test_example_holds_masks_of_every_pixel_and_geometry():

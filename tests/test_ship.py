@@ -1,0 +1,112 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""launch/assets.py ships what was measured and is not worse than what is there; launch/ladder.py resumes by itself."""
+
+import importlib.util
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+from flax import linen as nn
+
+import focus_jax
+from focus_jax import stages
+from focus_jax.evaluation import goals
+from focus_jax.training import config as config_lib
+from focus_jax.training import store
+from focus_jax.training.parts import flatten
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def launch(name):
+    spec = importlib.util.spec_from_file_location(f"launch_{name}", ROOT / "launch" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A safetensors file of a stand-in with random parameters."""
+    config = config_lib.load("configs/stage0_standins.py:vit")
+    config.model.vit.update({"depth": 1, "width": 16, "heads": 2, "out": 24})
+    params = flatten(nn.unbox(jax.jit(stages.create(config).init)(jax.random.key(0))))
+    file = tmp_path_factory.mktemp("run") / "vit.safetensors"
+    store.save_safetensors(file, params, config, "test")
+    return file, params
+
+
+def measured(folder, shape, error=0.01, benchmark="standins_vit"):
+    facts = {
+        "seconds": 60.0,
+        "steps": 10,
+        "seed": 0,
+        "commit": "c",
+        "device": "cpu",
+        "checkpoint": "x",
+        "budget": "long",
+    }
+    figures = {"vit_shape": shape, "vit_note": 0.5}
+    entry = figures | {"n": dict.fromkeys(figures, 100), "standard_error": {"vit_shape": error}, **facts}
+    entry["benchmarks"] = {benchmark: {"figures": list(figures), **facts}}
+    folder.mkdir(exist_ok=True)
+    (folder / "metrics.json").write_text(json.dumps({"standins": entry}))
+    return folder
+
+
+def test_what_is_measured_is_shipped_and_loads(trained, tmp_path):
+    assets = launch("assets")
+    file, params = trained
+    told = assets.ship("vit", "standins", "standins_vit", str(file), measured(tmp_path / "report", 0.95), tmp_path)
+    assert told.startswith("vit: shipped, 0.")
+    model = focus_jax.load(tmp_path / "vit.safetensors")
+    back = flatten(model.params)
+    assert back.keys() == params.keys()
+    for path, x in back.items():
+        assert x.dtype == "bfloat16"
+        np.testing.assert_array_equal(x, np.asarray(params[path]).astype(x.dtype), err_msg=path)
+    record = json.loads((tmp_path / "vit.json").read_text())
+    assert record["figures"] == {"vit_shape": 0.95, "vit_note": 0.5} and record["device"] == "cpu"
+    assert record["fingerprints"]["tokenizer/vit"] == model.fingerprints["tokenizer/vit"]
+
+
+def test_what_is_worse_or_unmeasured_is_left_alone(trained, tmp_path):
+    assets = launch("assets")
+    ship = lambda shape, **more: assets.ship(
+        "vit", "standins", "standins_vit", str(trained[0]), measured(tmp_path / "report", shape, **more), tmp_path
+    )
+    assert "shipped" in ship(0.95)
+    before = (tmp_path / "vit.json").read_text()
+    assert ship(0.90) == "vit: left alone, its figures fell: vit_shape 0.9 after 0.95"
+    assert "has no figures of it" in ship(0.99, benchmark="standins_convnext")
+    assert (tmp_path / "vit.json").read_text() == before
+    assert "shipped" in ship(0.93), "within two standard errors"
+    missing = assets.ship("vit", "standins", "standins_vit", "/nowhere", tmp_path / "report", tmp_path)
+    assert missing.startswith("vit: left alone, /nowhere is not there")
+
+
+def test_the_ladder_names_configs_benchmarks_and_goals_that_exist():
+    ladder = launch("ladder")
+    for name, stage in (ladder.STAGES | ladder.STANDINS).items():
+        config = config_lib.load(stage.config)
+        assert config.name.partition(":")[0] in goals.STAGES, name
+        for benchmark in stage.benchmarks:
+            assert config_lib.load(f"configs/eval.py:{benchmark}").evaluator
+
+
+def test_a_stage_that_does_not_exist_is_said_and_a_failure_stops_the_ladder(monkeypatch, capsys):
+    ladder, ran = launch("ladder"), []
+    monkeypatch.setattr(ladder, "run", lambda *command: ran.append(command))
+    monkeypatch.setattr("sys.argv", ["ladder.py", "--stages=stage9,stage1_tokenizer", "--runs=r", "--report=p"])
+    ladder.main()
+    assert "stage9: skipped, it does not exist yet" in capsys.readouterr().out
+    assert [c[0] for c in ran] == ["focus_jax.train", "focus_jax.evaluate", "focus_jax.evaluate"]
+    assert "--workdir=r/ladder/stage1_tokenizer" in ran[0] and "--checkpoint=r/ladder/stage1_tokenizer" in ran[1]
+
+    monkeypatch.undo()
+    with pytest.raises(SystemExit) as left:
+        launch("ladder").run("focus_jax.train", "--config=configs/no_such.py")
+    assert left.value.code not in (0, None)
