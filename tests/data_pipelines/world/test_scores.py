@@ -58,15 +58,18 @@ def test_matched_is_one_to_one_and_as_many_as_near():
     assert scores.matched((a,), read_as(scene_of(thing("circle", "red", 26.0, 20))).things) == {0: 0}
     assert scores.matched((a,), read_as(scene_of(thing("circle", "red", 26.01, 20))).things) == {}
     assert scores.matched((a, b), seen, [3.0, 6.0]) == {1: 0}  # its own limit for each thing
+    near = read_as(scene_of(thing("star", "blue", 20.1, 20), thing("star", "blue", 17.3, 25.25))).things
+    a = thing("circle", "red", 14.2, 20)  # 5.9 and 6.1 from the two; the other is .1 and 5.9 from them
+    assert scores.matched((a, thing("circle", "red", 20, 20)), near) == {0: 0, 1: 1}  # two pairs, not the nearest one
     assert scores.matched((), seen) == scores.matched((a,), ()) == {}
 
 
 def test_visible():
-    far, near = thing("square", "red", 30, 30), thing("square", "blue", 37.5, 30)
+    far, near = thing("square", "red", 30, 30, "large"), thing("square", "blue", 40, 30)
     first, second = scores.visible(scene_of(far, near))
-    half = 0.88 * far.radius
-    assert second == 1.0 and first == pytest.approx((7.5 / (2 * half)), abs=0.03)
-    assert scores.visible(scene_of(near, far))[1] == 1.0
+    width, height = 0.88 * (far.radius + near.radius) - 10, 2 * 0.88 * near.radius  # of what overlaps
+    assert second == 1.0 and first == pytest.approx(1 - width * height / (2 * 0.88 * far.radius) ** 2, abs=0.02)
+    assert scores.visible(scene_of(near, far))[0] < 0.5
 
 
 # ------------------------------------------------------------------------------------------------------- readback
@@ -216,6 +219,7 @@ EDITS = {
     "recolour": made("recolour", (0,), colour="pink"),
     "recolour two": made("recolour", (0, 1), colour="pink"),
     "rematerial": made("rematerial", (0,), material="dotted"),
+    "rematerial two": made("rematerial", (0, 1), material="dotted"),
     "replace": made("replace", (0,), shape="cross"),
     "remove": made("remove", (0,)),
     "remove two": made("remove", (0, 2)),
@@ -239,9 +243,9 @@ def test_editing_of_the_target_and_of_the_source(edit):
 
 def test_editing_in_part():
     """Of two things meant one is done: half is changed, and the edit has no success."""
-    edit = EDITS["recolour two"]
-    row = scores.editing(edit, read_as(edit.target, t1=BLUE))
-    assert row["changed"] == (1.0, 2.0) and row["success"] == (0.0, 1.0) and shares(row)["kept"] == 1.0
+    for edit in (EDITS["recolour two"], EDITS["rematerial two"]):
+        row = scores.editing(edit, read_as(edit.target, t1=BLUE))
+        assert row["changed"] == (1.0, 2.0) and row["success"] == (0.0, 1.0) and shares(row)["kept"] == 1.0
     edit = EDITS["remove two"]
     row = scores.editing(edit, read_as(edit.target, extra=RED))
     assert row["changed"] == (1.0, 2.0) and row["success"] == (0.0, 1.0) and shares(row)["count"] == 0.0
@@ -279,6 +283,7 @@ def test_editing_of_something_else_as_well(edit):
         ("replace", {"shape": "ring"}, 0.0),
         ("replace", {"colour": "orange"}, 1.0),
         ("move", {"x": 28.0}, 0.0),  # elsewhere
+        ("move", {"x": 20.1}, 0.0),  # not near enough
         ("move", {"shape": "star"}, 1.0),  # there, but another
         ("move", {"x": 19.9}, 1.0),
     ],
@@ -310,6 +315,12 @@ def test_editing_removed_means_nothing_there():
     edit = EDITS["remove"]
     for left in (dataclasses.replace(RED, colour="pink"), dataclasses.replace(RED, x=RED.x + 5.0)):
         assert scores.editing(edit, read_as(edit.target, extra=left))["success"] == (0.0, 1.0)
+    beside = scene_of(
+        RED, dataclasses.replace(BLUE, x=RED.x + 5.0, y=RED.y)
+    )  # what stays there is not what was removed
+    edit_beside = made("remove", (0,), beside)
+    assert scores.editing(edit_beside, read_as(edit_beside.target))["success"] == (1.0, 1.0)
+    assert scores.editing(edit_beside, read_as(beside))["success"] == (0.0, 1.0)
     assert scores.editing(edit, Reading(None, ()))["success"] == (1.0, 1.0)  # all is gone: kept tells
     assert scores.editing(edit, Reading(None, ()))["kept"] == (0.0, 2.0)
 
@@ -329,6 +340,11 @@ def test_editing_does_not_ask_for_hidden_things():
     of_far, of_near = made("recolour", (0,), source, colour="pink"), made("recolour", (1,), source, colour="pink")
     row = scores.editing(of_far, read_as(of_far.target, t0=None))
     assert "success" not in row and row["kept"] == (1.0, 1.0) and row["count"] == (1.0, 1.0)
+    assert scores.editing(of_far, read_as(of_far.target))["count"] == (1.0, 1.0)  # read it may be
+    both = made("rematerial", (0, 1), source, material="dotted")
+    for hidden in (far, None):
+        row = scores.editing(both, read_as(both.target, t0=hidden))
+        assert row["changed"] == (1.0, 1.0) and row["success"] == (1.0, 1.0)
     row = scores.editing(of_near, read_as(of_near.target, t0=None))
     assert row["success"] == (1.0, 1.0) and row["kept"] == (0.0, 0.0) and row["count"] == (1.0, 1.0)
 
