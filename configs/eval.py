@@ -96,7 +96,7 @@ def questions() -> ConfigDict:
 
 def segmentation() -> ConfigDict:
     c = _world("segmentation", side=128)
-    c.referring = 2  # expressions a scene, of kinds in equal shares
+    c.referring = 2  # expressions a scene; kinds that a scene does not allow give way to others
     c.reasoning = 1
     return c
 

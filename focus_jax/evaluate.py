@@ -5,7 +5,7 @@
     python -m focus_jax.evaluate --config=configs/eval.py:reconstruction --checkpoint=runs/stage1_tokenizer
 
 Prints a table; writes REPORT/metrics.json (stage -> figures as plain numbers, beside n, standard_error, baselines,
-seconds, steps, seed, commit, fingerprint, budget), REPORT/BENCHMARK.protocol.json (what the figures depend on) and
+seconds, steps, seed, commit, fingerprint, budget), REPORT/STAGE.BENCHMARK.protocol.json (what they depend on) and
 REPORT/index.html. Other benchmarks of the same checkpoint add to the stage's figures. The checkpoint is a run directory
 (its best step), one step of it, or a safetensors file. Any field of the config can be set:
 --config.data.path=data/mine --config.data.split=validation --config.height=256
@@ -45,9 +45,9 @@ def evaluate(config: Any, checkpoint: str, report: str, budget: str = "ladder", 
     if not str(config.evaluator).isidentifier() or importlib.util.find_spec(name) is None:
         raise UserError(f"config.evaluator: {config.evaluator!r} is no module of focus_jax/evaluation.")
     reports.read(report)  # a folder that cannot be added to is better known now than after measuring
+    evaluator = importlib.import_module(name).Evaluator(config)  # refuses a bad config before anything is read
     began = time.time()
     model = focus_jax.load(checkpoint, weights=weights)
-    evaluator = importlib.import_module(name).Evaluator(config)
     prefix = f"{config.label}_" if config.get("label") else ""  # another data set of the same benchmark beside it
     figures = {prefix + k: figure for k, figure in evaluator.run(model).items()}
     benchmark = prefix + evaluator.name  # after the run, which may have made it more precise

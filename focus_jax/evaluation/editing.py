@@ -15,7 +15,7 @@ from focus_jax.errors import UserError
 from focus_jax.evaluation import held_out
 from focus_jax.evaluation.figures import Figure, mean
 from focus_jax.evaluation.metrics_masks import intersection_union, ious
-from focus_jax.evaluation.protocol import Checked, Edited
+from focus_jax.evaluation.protocol import Checked
 
 
 def instructed(scene: Scene, absent_every: int, side: int) -> tuple[Edit, np.ndarray | None]:
@@ -33,64 +33,67 @@ def instructed(scene: Scene, absent_every: int, side: int) -> tuple[Edit, np.nda
 
 class Evaluator:
     """Figures over instructions that mean something: edit_NAME for the names of scores.editing, whose success is here
-    called edit_change; edit_success and edit_success_KIND: that and every other thing kept; leakage (scores.leakage,
-    over edits that were not refused); mask_iou of the model's mask with what the edit may change. Over all:
-    refusal_accuracy, the mean of how often an instruction that means nothing is refused and how often another is not.
+    called edit_change; edit_success and edit_success_KIND: that, and every other thing has kept colour and place;
+    edit_ceiling: the edit_success of what the model draws from the codes of the target under the true mask;
+    mask_iou_of_edits: of the model's mask with what shows of the things meant, backgrounds left out; leakage
+    (scores.leakage) over edits that were not refused, beside the source drawn from its own codes under the same mask.
 
-    Beside them what the unedited source scores, and the target's own picture after the model's tokenizer (the ceiling).
+    refusal_accuracy: the mean of how often an instruction that means nothing is refused, and how often one that means
+    something is not, over as many of both. Those that mean something are by words and not of the background, as those
+    that mean nothing are; without that the form of an instruction would tell.
     """
 
     name = "editing"
 
     def __init__(self, config: Any):
+        held_out.check(config)
+        if not 2 <= config.absent_every <= config.data.scenes:
+            raise UserError(
+                f"config.absent_every: expected 2 to config.data.scenes ({config.data.scenes}), found "
+                f"{config.absent_every}."
+            )
         self.config = config
         self.baselines: dict[str, dict[str, float]] = {}
         self.galleries: list[held_out.Gallery] = []
-        if config.absent_every < 2:
-            raise UserError(f"config.absent_every: expected at least 2, found {config.absent_every}.")
 
     @property
     def protocol(self) -> dict[str, Any]:
         """Of the protocol file."""
-        source = "leakage: the result beside the source after the model's tokenizer"
-        return held_out.protocol(self.config, seed=self.config.seed, source=source)
+        return held_out.protocol(self.config, seed=self.config.seed)
 
     def run(self, model: Any, data: Sequence[Scene] | None = None) -> dict[str, Figure]:
         """model: from focus_jax.load; data: scenes, default what the config names."""
         c = self.config
         found = held_out.scenes_of(c) if data is None else list(data)
-        checked = Checked(model, self.name, c.batch_size)
+        checked, seeds = Checked(model, self.name, c.batch_size), held_out.seeds_of(c, found)
         made, hints = zip(*(instructed(scene, c.absent_every, c.side) for scene in found))
         pictures = held_out.pictures(found, c.side)
-        answer = checked.edit(pictures, [x.instruction for x in made], hints, seed=c.seed)
-        meant = [i for i, x in enumerate(made) if x.target != x.source]
-        if not 0 < len(meant) < len(made):
-            raise UserError(f"config.data.scenes: expected at least config.absent_every ({c.absent_every}).")
-        asked, allowed = [made[i] for i in meant], np.stack([edits.region(made[i], c.side) for i in meant])
-        source = checked.reconstruct(pictures[meant])
-        target = held_out.pictures([x.target for x in asked], c.side)
-        of = Edited(answer.images[meant], answer.masks[meant], answer.refused[meant])
+        answer = checked.edit(pictures, [x.instruction for x in made], hints, seeds=seeds)
 
-        rows = _rows(asked, of.images)
+        told = [i for i, x in enumerate(made) if x.target != x.source]
+        asked, of = [made[i] for i in told], [seeds[i] for i in told]
+        truth = np.stack([meant(x, c.side) for x in asked])
+        target = held_out.pictures([x.target for x in asked], c.side)
+        rows = _rows(asked, answer.images[told])
         out = _figures(rows)
-        done = np.flatnonzero(~of.refused)
-        overlap = ious(np.array([intersection_union(*x) for x in zip(of.masks, allowed)]))
-        out |= {
-            **_leakage(source[done], of.images[done], allowed[done]),
-            "mask_iou": mean(overlap),
-            "refusal_accuracy": _refusals(answer.refused, meant),
-        }
         others = {
-            "unedited source": _figures(_rows(asked, pictures[meant])),
-            "target after the tokenizer": _figures(_rows(asked, checked.reconstruct(target))),
+            "unedited source": _figures(_rows(asked, pictures[told])),
+            "drawn from the target's codes": _figures(_rows(asked, checked.redraw(target, truth, seeds=of))),
         }
-        self.baselines = {
-            k: {label: f[k][0] for label, f in others.items() if k in f} for k in others["unedited source"]
-        }
+        names = others["unedited source"]
+        self.baselines = {k: {label: f[k][0] for label, f in others.items() if k in f} for k in names}
+        out["edit_ceiling"] = others["drawn from the target's codes"]["edit_success"]
+        things = [k for k, x in enumerate(asked) if x.things]
+        masks = answer.masks[told]
+        out["mask_iou_of_edits"] = mean(ious(np.array([intersection_union(masks[k], truth[k]) for k in things])))
+        out["refusal_accuracy"] = _refusals(made, answer.refused, told)
         self.baselines["refusal_accuracy"] = {"refuse nothing": 0.5}
-        before = _leakage(source[done], pictures[meant][done], allowed[done])
-        self.baselines |= {k: {"source before the tokenizer": v[0]} for k, v in before.items()}
-        self.galleries = [self._gallery(made, hints, pictures, answer, dict(zip(meant, rows)))]
+        if done := [i for i in told if not answer.refused[i]]:
+            source = checked.redraw(pictures[done], answer.masks[done], seeds=[seeds[i] for i in done])
+            allowed = np.stack([edits.region(made[i], c.side) for i in done])
+            out |= _leakage(source, answer.images[done], allowed)
+            self.baselines["leakage"] = {"source as it was": _leakage(source, pictures[done], allowed)["leakage"][0]}
+        self.galleries = [self._gallery(made, hints, pictures, answer, dict(zip(told, rows)))]
         return out
 
     def _gallery(self, made, hints, pictures, answer, rows) -> held_out.Gallery:
@@ -122,13 +125,23 @@ def _figures(rows: Sequence[dict[str, scores.Score]]) -> dict[str, Figure]:
     return {f"edit_{name}": figure for name, figure in scores.totals(rows).items()}
 
 
+def meant(edit: Edit, side: int) -> np.ndarray:
+    """bool [side, side]: what shows of the things meant; everything for a background."""
+    drawn = drawing.draw(edit.source, side)
+    return np.isin(drawn.ids, [k + 1 for k in edit.things]) if edit.things else np.ones((side, side), bool)
+
+
 def _leakage(*of: np.ndarray) -> dict[str, Figure]:
-    """of: sources, results and regions. Empty where every edit was refused."""
+    """of: sources, results and regions."""
     return scores.totals({"leakage": scores.leakage(*x)} for x in zip(*of))
 
 
-def _refusals(refused: np.ndarray, meant: Sequence[int]) -> Figure:
-    """Mean of the two rates, of independent pictures."""
-    something = np.isin(np.arange(len(refused)), meant)
-    rates = [mean(refused[~something].astype(float)), mean(~refused[something])]
-    return float(np.mean([r[0] for r in rates])), len(refused), float(np.hypot(rates[0][2], rates[1][2]) / 2)
+def _refusals(made: Sequence[Edit], refused: np.ndarray, told: Sequence[int]) -> Figure:
+    """Share of right decisions, the first of as many of either kind."""
+    nothing = sorted(set(range(len(made))) - set(told))
+    alike = [i for i in told if made[i].by == "words" and made[i].kind != "background"]
+    count = min(len(nothing), len(alike))
+    if not count:
+        raise UserError("config.data.scenes: too few, no instruction by words means something.")
+    right = np.concatenate([refused[nothing[:count]], ~refused[alike[:count]]]).astype(float)
+    return mean(right)

@@ -21,13 +21,15 @@ def described(scene: Scene) -> Caption:
 
 
 class Evaluator:
-    """Figures: generation_NAME for the names of scores.generation, over all scenes, and generation_one_NAME over scenes
-    of one thing, whose captions say where it is. Beside each what pictures of other scenes score (a model that ignores
-    its caption) and what the scenes' own pictures do after the model's tokenizer (the ceiling)."""
+    """Figures: generation_NAME for the names of scores.generation, over all scenes (place: over those of one thing,
+    whose captions say where it is), and generation_one_NAME over scenes of one thing; generation_ceiling: the object
+    score of what the model draws from the codes of the scenes' own pictures. Beside each what that scores and what
+    pictures of other scenes do (a model that ignores its caption)."""
 
     name = "generation"
 
     def __init__(self, config: Any):
+        held_out.check(config)
         self.config = config
         self.baselines: dict[str, dict[str, float]] = {}
         self.galleries: list[held_out.Gallery] = []
@@ -42,17 +44,18 @@ class Evaluator:
         c = self.config
         found = held_out.scenes_of(c) if data is None else list(data)
         said = [described(scene) for scene in found]
-        checked = Checked(model, self.name, c.batch_size)
-        drawn = checked.generate([x.text for x in said], height=c.side, width=c.side, seed=c.seed)
+        checked, seeds = Checked(model, self.name, c.batch_size), held_out.seeds_of(c, found)
+        drawn = checked.generate([x.text for x in said], height=c.side, width=c.side, seeds=seeds)
         true = held_out.pictures(found, c.side)
         rows = _rows(found, said, drawn)
         out = _figures(found, rows)
         others = {
             "picture of another scene": _rows(found, said, np.roll(true, 1, axis=0)),
-            "own picture after the tokenizer": _rows(found, said, checked.reconstruct(true)),
+            "drawn from its own codes": _rows(found, said, checked.redraw(true, seeds=seeds)),
         }
         beside = {label: _figures(found, scored) for label, scored in others.items()}
         self.baselines = {name: {label: f[name][0] for label, f in beside.items()} for name in out}
+        out["generation_ceiling"] = beside["drawn from its own codes"]["generation_object"]
         cells = [
             (said[i].text, drawn[i], true[i], held_out.missed(rows[i])) for i in held_out.spread(len(found), c.shown)
         ]
@@ -69,5 +72,6 @@ def _rows(found: Sequence[Scene], said: Sequence[Caption], pictures: np.ndarray)
 
 def _figures(found: Sequence[Scene], rows: Sequence[dict[str, scores.Score]]) -> dict[str, Figure]:
     alone = [row for scene, row in zip(found, rows) if len(scene.things) == 1]
-    out = {f"generation_{name}": figure for name, figure in scores.totals(rows).items() if name != "place"}
-    return out | {f"generation_one_{name}": figure for name, figure in scores.totals(alone).items()}
+    out = {f"generation_{name}": figure for name, figure in scores.totals(rows).items()}
+    one = {f"generation_one_{name}": figure for name, figure in scores.totals(alone).items() if name != "place"}
+    return out | one

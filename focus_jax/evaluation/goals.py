@@ -135,13 +135,14 @@ STAGES: dict[str, Stage] = {
         "Stage 3: language model and mask decoder",
         (
             Figure("referring_ciou", "IoU of the named object's mask, intersections and unions summed", 0.65, 0.75),
+            Figure("referring_ciou_attributes", "the same where attributes name the object", 0.75, 0.75),
             Figure("box_iou", "IoU of the object marked by a box", 0.75, 0.85),
             Figure("scribble_iou", "IoU of the object marked by a scribble", 0.72, 0.80),
             Figure("mask_iou", "IoU of the object marked by a rough mask", 0.75, 0.85),
             Figure("point_iou", "IoU of the object marked by a point", 0.70, 0.80),
             Figure("things_pq", "panoptic quality of the objects, ground left out", 0.45, 0.60),
             Figure("no_target_accuracy", "expressions without a target answered by no mask", 0.80, 0.85),
-            Figure("video_jf", "J&F of objects followed through clips", 0.55, 0.65),
+            Figure("video_jf", "J&F of objects followed through clips, all frames but the first", 0.55, 0.65),
         ),
         (
             Published("RefCOCO val / testA / testB", "84.1 / 86.3 / 82.7", "Table 3"),
@@ -161,7 +162,21 @@ STAGES: dict[str, Stage] = {
         "Stage 4: instruction tuning, drawing and editing",
         (
             Figure("generation_one_colour", "drawn objects of the colour asked for, one object a picture", 0.80, 0.90),
-            Figure("generation_one_place", "drawn objects at the place asked for, one object a picture", 0.90, 0.95),
+            Figure("generation_place", "drawn objects at the place asked for, one object a picture", 0.90, 0.95),
+            Figure(
+                "generation_object",
+                "objects asked for that are in the picture",
+                Goal(0.4, share_of="generation_ceiling"),
+                Goal(0.7, share_of="generation_ceiling"),
+            ),
+            Figure("generation_ceiling", "the same of pictures drawn from the true codes"),
+            Figure(
+                "edit_success",
+                "edits in which the asked change is read back and all else kept",
+                Goal(0.4, share_of="edit_ceiling"),
+                Goal(0.7, share_of="edit_ceiling"),
+            ),
+            Figure("edit_ceiling", "the same of pictures drawn from the target's true codes under the true mask"),
             Figure("leakage", "share of what an edit should have left alone and did change", 0.05, 0.02, LOWER),
             Figure("composite_leakage", "the same where the edit is pasted inside its mask only", 0.0, 0.0, LOWER),
             Figure("refusal_accuracy", "edits of what is not there that are refused", 0.80, 0.80),

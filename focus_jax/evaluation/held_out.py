@@ -20,11 +20,34 @@ _FOUND, _TRUE = np.array((255, 64, 0)), np.array((0, 128, 255))  # colours of ov
 
 
 def scenes_of(config: Any) -> list[Scene]:
-    """The scenes of config.data: preset, split, first, scenes. Raises: UserError or DataError for bad fields."""
+    """The scenes of config.data: preset, split, first, scenes. Raises: DataError for bad fields."""
     data = config.data
-    if data.scenes < 1:
-        raise UserError(f"config.data.scenes: expected at least 1, found {data.scenes}.")
     return [scenes.scene(data.preset, data.split, i) for i in range(data.first, data.first + data.scenes)]
+
+
+def check(config: Any) -> None:
+    """What no benchmark of the world can do without. Raises: UserError naming the field."""
+    data = config.data
+    if data.get("reader") != "world":
+        raise UserError(f"config.data.reader: expected world, found {data.get('reader')!r}.")
+    for field, value, low in (
+        ("data.scenes", data.scenes, 2),
+        ("data.first", data.first, 0),
+        ("batch_size", config.batch_size, 1),
+        ("shown", config.shown, 0),
+        ("seed", config.get("seed", 0), 0),
+    ):
+        if value < low:
+            raise UserError(f"config.{field}: expected at least {low}, found {value}.")
+    if (data.split == "open") != config.label.startswith("open"):
+        raise UserError(
+            f"config.label: {config.label!r} with split {data.split}; of the split open it begins with open."
+        )
+
+
+def seeds_of(config: Any, scenes_: Iterable[Scene]) -> list[int]:
+    """A seed below 2**31 for each scene from config.seed and its index, so that no row depends on its batch."""
+    return [int(np.random.SeedSequence([config.seed, s.index]).generate_state(1)[0] >> 1) for s in scenes_]
 
 
 def protocol(config: Any, **more: Any) -> dict[str, Any]:
@@ -37,7 +60,7 @@ def protocol(config: Any, **more: Any) -> dict[str, Any]:
             "split": data.split,
             "indices": [data.first, data.first + data.scenes - 1],
         },
-        "bootstrap": {"seed": figures.SEED, "resamples": figures.RESAMPLES, "unit": "scene"},
+        "standard_errors": f"by scene; ratios of sums from {figures.RESAMPLES} bootstraps, seed {figures.SEED}",
         **more,
     }
 

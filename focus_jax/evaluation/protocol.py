@@ -27,11 +27,14 @@ class Segments:
     ids: int32 [H, W], or [T, H, W] of a clip; 0 = none, k + 1 belongs to the segment of names[k] and scores[k]. A
     segment may have no pixel. All zeros is the answer "nothing there".
     names: a class of the list for a list of classes, else any words. scores: confidences, higher is surer.
+    masks: bool [segments, *shape of ids], the segments before it was settled who has a pixel that several claim, for
+    figures that rank them (mask AP); None: as in ids.
     """
 
     ids: np.ndarray
     names: tuple[str, ...]
     scores: tuple[float, ...]
+    masks: np.ndarray | None = None
 
     @property
     def mask(self) -> np.ndarray:
@@ -41,8 +44,8 @@ class Segments:
 
 @dataclasses.dataclass(frozen=True)
 class Edited:
-    """images: uint8 [B, H, W, 3]; masks: bool [B, H, W], where the model meant to change something; refused: bool [B],
-    True where it took the instruction to mean nothing in the picture (the image is then the source)."""
+    """images: uint8 [B, H, W, 3]; masks: bool [B, H, W], what the model took to be meant; refused: bool [B], True where
+    it took the instruction to mean nothing in the picture (the image is then the source, pixel by pixel)."""
 
     images: np.ndarray
     masks: np.ndarray
@@ -71,8 +74,8 @@ class Model(Protocol):
         Of a marked frame the numbers are those of the prompt, so there are as many names as its highest number.
         """
 
-    def generate(self, captions: list[str], *, height: int, width: int, seed: int) -> np.ndarray:
-        """A picture for each caption, uint8 [B, height, width, 3]; the same seed gives the same pictures."""
+    def generate(self, captions: list[str], *, height: int, width: int, seeds: list[int]) -> np.ndarray:
+        """A picture for each caption, uint8 [B, height, width, 3]; the same caption and seed give the same picture."""
 
     def edit(
         self,
@@ -80,12 +83,18 @@ class Model(Protocol):
         instructions: list[str],
         regions: list[np.ndarray | None] | None = None,
         *,
-        seed: int,
+        seeds: list[int],
     ) -> Edited:
         """Does one instruction to each picture, uint8 [B, H, W, 3]; regions: bool [H, W] where the place is given."""
 
+    def redraw(self, images: np.ndarray, masks: np.ndarray | None = None, *, seeds: list[int]) -> np.ndarray:
+        """What `generate`, or under masks (bool [B, H, W]) `edit`, draws from the pictures' own codes: its best.
 
-METHODS = ("reconstruct", "chat", "segment", "segment_video", "generate", "edit")
+        uint8 [B, H, W, 3] -> the same shape and dtype.
+        """
+
+
+METHODS = ("reconstruct", "chat", "segment", "segment_video", "generate", "edit", "redraw")
 
 
 class Checked:
@@ -139,9 +148,11 @@ class Checked:
             self._wrong("segment_video", f"{len(found.names)} names", f"{prompt[1].max()}, one for each marked object")
         return found
 
-    def generate(self, captions: Sequence[str], *, height: int, width: int, seed: int) -> np.ndarray:
+    def generate(self, captions: Sequence[str], *, height: int, width: int, seeds: Sequence[int]) -> np.ndarray:
         def batch(rows):
-            found = self._call("generate")([captions[i] for i in rows], height=height, width=width, seed=seed)
+            found = self._call("generate")(
+                [captions[i] for i in rows], height=height, width=width, seeds=[seeds[i] for i in rows]
+            )
             self._array("generate", "images", found, np.uint8, (len(rows), height, width, 3))
             return found
 
@@ -153,21 +164,34 @@ class Checked:
         instructions: Sequence[str],
         regions: Sequence[np.ndarray | None] | None = None,
         *,
-        seed: int,
+        seeds: Sequence[int],
     ) -> Edited:
         def batch(rows, count):
             given = None if regions is None else [regions[i] for i in rows]
-            found = self._call("edit")(images[rows], [instructions[i] for i in rows], given, seed=seed)
+            found = self._call("edit")(
+                images[rows], [instructions[i] for i in rows], given, seeds=[seeds[i] for i in rows]
+            )
             if not isinstance(found, Edited):
                 self._wrong("edit", type(found).__name__, "Edited")
             shape = images[rows].shape
             self._array("edit", "images", found.images, np.uint8, shape)
             self._array("edit", "masks", found.masks, np.bool_, shape[:3])
             self._array("edit", "refused", found.refused, np.bool_, shape[:1])
+            if not np.array_equal(found.images[found.refused], images[rows][found.refused]):
+                self._wrong("edit", "another picture where it refused", "the source")
             return found.images[:count], found.masks[:count], found.refused[:count]
 
         parts = [batch(rows, count) for rows, count in self._batches(len(images))]
         return Edited(*(np.concatenate(x) for x in zip(*parts)))
+
+    def redraw(self, images: np.ndarray, masks: np.ndarray | None = None, *, seeds: Sequence[int]) -> np.ndarray:
+        def batch(rows):
+            under = None if masks is None else masks[rows]
+            found = self._call("redraw")(images[rows], under, seeds=[seeds[i] for i in rows])
+            self._array("redraw", "images", found, np.uint8, images[rows].shape)
+            return found
+
+        return np.concatenate([batch(rows)[:count] for rows, count in self._batches(len(images))])
 
     # --------------------------------------------------------------------------------------------------------- checks
     def _batches(self, total: int) -> list[tuple[list[int], int]]:
@@ -207,6 +231,8 @@ class Checked:
             self._wrong(method, f"{len(found.names)} names and {len(found.scores)} scores", "one score for each name")
         if not all(isinstance(x, str) for x in found.names) or not np.isfinite(found.scores).all():
             self._wrong(method, "names or scores of another kind", "names as words and scores as finite numbers")
+        if found.masks is not None:
+            self._array(method, "masks", found.masks, np.bool_, (len(found.names), *shape))
         if found.ids.min() < 0 or found.ids.max() > len(found.names):
             low, high = found.ids.min(), found.ids.max()
             self._wrong(method, f"ids from {low} to {high}", f"0 to {len(found.names)}, the number of its names")

@@ -60,6 +60,7 @@ class Evaluator:
     name = "questions"
 
     def __init__(self, config: Any):
+        held_out.check(config)
         self.config = config
         self.baselines: dict[str, dict[str, float]] = {}
         self.galleries: list[held_out.Gallery] = []

@@ -63,7 +63,14 @@ class Evaluator:
 
     def __init__(self, config: Any):
         self.config = config
-        self.world = config.data.reader == "world"
+        self.world = "side" in config  # configs/eval.py: pictures drawn at a side, or prepared for a bucket
+        if self.world:
+            held_out.check(config)
+        elif config.data.reader == "world" or config.limit < 1 or config.batch_size < 1 or config.shown < 0:
+            raise UserError(
+                "config: expected limit and batch_size of at least 1, shown of at least 0 and a reader of prepared "
+                "pictures; the world is :world_reconstruction."
+            )
         self.name = "world_reconstruction" if self.world else "reconstruction"
         self.baselines: dict[str, dict[str, float]] = {}
         self.galleries: list[held_out.Gallery] = []

@@ -6,7 +6,7 @@ Files of a report folder:
 
     metrics.json               {stage: {figure: number, ..., n, standard_error, baselines, eval_seconds, facts of the
                                run (OF_A_RUN), benchmarks: {NAME: {figures, eval_seconds, protocol, facts of its run}}}}
-    BENCHMARK.protocol.json    everything the figures of the benchmark depend on; the same as the last `protocol` above
+    STAGE.BENCHMARK.protocol.json   everything the benchmark's figures depend on; the same as `protocol` above
     STAGE.part.json            what else the page shows of a stage: curves, pictures
     index.html                 the page, made anew from the files above (report_page.py); goals are in goals.py
 
@@ -136,7 +136,7 @@ def add(
 
     folder.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(part))
-    (folder / f"{name}.protocol.json").write_text(json.dumps(protocol, indent=2) + "\n")
+    (folder / f"{stage}.{name}.protocol.json").write_text(json.dumps(protocol, indent=2) + "\n")
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     parts = {s: json.loads((folder / f"{s}.part.json").read_text()) for s in metrics}
     (folder / "index.html").write_text(report_page.render(metrics, parts))

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Segmentation of pictures of the world: by words, by a marked region, and whole (contract 8)."""
 
+import collections
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -62,6 +63,9 @@ class Evaluator:
     name = "segmentation"
 
     def __init__(self, config: Any):
+        held_out.check(config)
+        if config.referring < 1 or config.reasoning < 1:
+            raise UserError("config.referring and config.reasoning: expected at least 1 each.")
         self.config = config
         self.baselines: dict[str, dict[str, float]] = {}
         self.galleries: list[held_out.Gallery] = []
@@ -108,17 +112,24 @@ class Evaluator:
     def _measured(
         self, title: str, rows: list[Row], of: Callable[[Sequence[Row], np.ndarray], dict[str, Figure]]
     ) -> dict[str, Figure]:
-        """Figures of the model's masks, and as baselines the same of a random object's and of the largest object's."""
+        """Figures of the model's masks, and as baselines the same of masks that need no model."""
         chosen, cells = set(held_out.spread(len(rows), self.config.shown)), []
         parts: list[tuple[int, int, int]] = []
-        guesses: dict[str, list[tuple[int, int, int]]] = {"random object": [], "largest object": []}
+        guesses: dict[str, list[tuple[int, int, int]]] = collections.defaultdict(list)
         picks = np.random.default_rng(SEED)
         for k, (row, x, segments) in enumerate(self._answers(rows)):
             truth = _union(x, row.things)
             parts.append(_parts(segments.mask, truth))
             areas = np.bincount(x.ids.ravel(), minlength=len(self._scenes[row.scene].things) + 1)[1:]
-            for label, i in zip(guesses, (picks.choice(np.flatnonzero(areas)), areas.argmax())):
-                guesses[label].append(_parts(x.mask(int(i)), truth))
+            marked_by = {
+                "random object": x.mask(int(picks.choice(np.flatnonzero(areas)))),
+                "largest object": x.mask(int(areas.argmax())),
+                "nothing": np.zeros_like(truth),
+            }
+            if isinstance(row.prompt, np.ndarray):
+                marked_by["the prompt itself"] = row.prompt
+            for label, mask in marked_by.items():
+                guesses[label].append(_parts(mask, truth))
             if k in chosen:
                 cells.append(_cells(row, x.picture, truth, segments.mask))
         out = of(rows, np.array(parts))
@@ -132,20 +143,25 @@ class Evaluator:
     def _panoptic(self) -> dict[str, Figure]:
         (preset_name,) = {scene.preset for scene in self._scenes}
         classes = [*preset(preset_name).shapes, GROUND]
-        sums, ground_alone, cells = [], [], []
+        most, _ = collections.Counter(t.shape for scene in self._scenes for t in scene.things).most_common(1)[0]
+        sums, cells = [], []
+        guesses: dict[str, list[np.ndarray]] = {"all ground": [], f"true masks, all called {most}": []}
         chosen = set(held_out.spread(len(self._scenes), self.config.shown))
         rows = [Row(i, "panoptic", classes, ()) for i in range(len(self._scenes))]
         for i, (_, x, segments) in enumerate(self._answers(rows)):
             names = [*(thing.shape for thing in self._scenes[i].things), GROUND]
             truth = np.where(x.ids > 0, x.ids, len(names)).astype(np.int32)
             sums.append(counts(segments.ids, segments.names, truth, names, classes, (GROUND,)))
-            ground_alone.append(counts(np.ones_like(truth), (GROUND,), truth, names, classes, (GROUND,)))
+            one_name = [*[most] * (len(names) - 1), GROUND]
+            for label, guess in zip(guesses, ((np.ones_like(truth), (GROUND,)), (truth, one_name))):
+                guesses[label].append(counts(*guess, truth, names, classes, (GROUND,)))
             if i in chosen:
                 found = _coloured(segments.ids, segments.names, classes)
                 cells.append((x.picture, _coloured(truth, names, classes), found))
         out = panoptic_figures(np.array(sums), classes)
-        for name, (value, _, _) in panoptic_figures(np.array(ground_alone), classes).items():
-            self.baselines[name] = {"all ground": value}
+        for label, guessed in guesses.items():
+            for name, (value, _, _) in panoptic_figures(np.array(guessed), classes).items():
+                self.baselines.setdefault(name, {})[label] = value
         note = ", ".join(f"{a} {b}" for a, b in zip(classes[:-1], COLOURS)) + ", ground white, nothing black"
         self.galleries.append(
             held_out.gallery("Panoptic, coloured by class", ("picture", "truth", "found"), cells, note)

@@ -12,11 +12,14 @@ import numpy as np
 
 from data_pipelines import rows
 from data_pipelines.world.examples import World
+from data_pipelines.world.vocabulary import VERSION
 from focus_jax.errors import UserError
-from focus_jax.evaluation.figures import Figure, mean
+from focus_jax.evaluation.figures import Figure, clustered
 from focus_jax.ops.sampling import bilinear
 from focus_jax.stages.standins import NAMES, create_encoder, features
 from focus_jax.stages.tokenizer import to_float
+
+PROBE = {"C": 1.0, "max_iter": 300}  # of scikit-learn's LogisticRegression
 
 
 def scenes(preset: str, split: str, count: int, side: int) -> dict[str, np.ndarray]:
@@ -38,8 +41,19 @@ class Evaluator:
     name = "standins"  # of the benchmark; `run` adds the encoder, since each is a run of its own
 
     def __init__(self, config: Any):
+        for field in ("scenes", "probe_scenes", "batch_size"):
+            if config[field] < 1:
+                raise UserError(f"config.{field}: expected at least 1, found {config[field]}.")
         self.config = config
         self.baselines: dict[str, dict[str, float]] = {}
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """Of the protocol file."""
+        c = self.config
+        world = {"version": VERSION, "presets": list(c.presets), "split": c.split, "indices": [0, c.scenes - 1]}
+        probe = {"split": "train", "indices": [0, c.probe_scenes - 1], "regression": PROBE, "features": "standardised"}
+        return {"world": world, "probe": probe, "standard_errors": "by scene"}
 
     def run(self, model: Any, data: Any = None) -> dict[str, Figure]:
         """model: from focus_jax.load; data: {split: {preset: arrays as `scenes` gives}}, default what config names."""
@@ -57,27 +71,28 @@ class Evaluator:
         config, side = self.config, int(self.config.sides[name])
         encoder = create_encoder(model.config, name)
         at_centres = jax.jit(functools.partial(_at_centres, encoder))
-        right: dict[str, list[np.ndarray]] = {}
+        right: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
         common: dict[str, list[np.ndarray]] = {}
-        for preset in config.presets:
+        for k, preset in enumerate(config.presets):
             read = {}
             for split, count in (("train", config.probe_scenes), (config.split, config.scenes)):
                 arrays = data[split][preset] if data else scenes(preset, split, count, side)
                 read[split] = _objects(at_centres, params, arrays, config.batch_size)
-            (x_train, y_train), (x, y) = read["train"], read[config.split]
+            (x_train, y_train, _), (x, y, scene) = read["train"], read[config.split]
             for kind, keys in {"": tuple(x), **{f"{k}_": (k,) for k in x}}.items():
                 join = lambda maps, keys=keys: np.concatenate([maps[k] for k in keys], axis=1)
                 for column, attribute in enumerate(NAMES):
                     if len(np.unique(y_train[:, column])) < 2:
                         continue  # a preset with one material asks nothing
                     hits = _probe(join(x_train), y_train[:, column], join(x)) == y[:, column]
-                    right.setdefault(f"{name}_{kind}{attribute}", []).append(hits)
+                    scored = hits, scene * len(config.presets) + k
+                    right.setdefault(f"{name}_{kind}{attribute}", []).append(scored)
                     if not kind:
-                        right[f"{name}_{attribute}_{preset}"] = [hits]
+                        right[f"{name}_{attribute}_{preset}"] = [scored]
                         most = np.bincount(y_train[:, column]).argmax() == y[:, column]
                         common.setdefault(f"{name}_{attribute}", []).append(most)
         self.baselines |= {k: {"most frequent": float(np.concatenate(v).mean())} for k, v in common.items()}
-        return {k: mean(np.concatenate(v)) for k, v in right.items()}
+        return {k: clustered(*(np.concatenate(x) for x in zip(*v))) for k, v in right.items()}
 
 
 def _at_centres(encoder: Any, params: Any, images: jax.Array, boxes: jax.Array) -> dict[str, jax.Array]:
@@ -89,8 +104,8 @@ def _at_centres(encoder: Any, params: Any, images: jax.Array, boxes: jax.Array) 
 
 def _objects(
     at_centres: Any, params: Any, arrays: Mapping[str, np.ndarray], size: int
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """({map: [objects, C]}, labels [objects, attributes]) in batches of one shape."""
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """({map: [objects, C]}, labels [objects, attributes], scene of each [objects]) in batches of one shape."""
     n = len(arrays["image"])
     chunks: list[dict[str, np.ndarray]] = []
     for start in range(0, n, size):
@@ -98,7 +113,8 @@ def _objects(
         maps = at_centres(params, arrays["image"][index], arrays["boxes"][index])
         chunks.append({k: np.asarray(x)[: min(size, n - start)] for k, x in maps.items()})
     there = arrays["labels"][:, :, 0] >= 0
-    return {k: np.concatenate([c[k] for c in chunks])[there] for k in chunks[0]}, arrays["labels"][there]
+    maps = {k: np.concatenate([c[k] for c in chunks])[there] for k in chunks[0]}
+    return maps, arrays["labels"][there], np.nonzero(there)[0]
 
 
 def _probe(x: np.ndarray, y: np.ndarray, queries: np.ndarray) -> np.ndarray:
@@ -106,5 +122,5 @@ def _probe(x: np.ndarray, y: np.ndarray, queries: np.ndarray) -> np.ndarray:
     from sklearn.linear_model import LogisticRegression
 
     mean, std = x.mean(0), x.std(0) + 1e-6
-    fitted = LogisticRegression(C=1.0, max_iter=300).fit((x - mean) / std, y)
+    fitted = LogisticRegression(**PROBE).fit((x - mean) / std, y)
     return fitted.predict((queries - mean) / std)

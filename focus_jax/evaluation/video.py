@@ -15,14 +15,13 @@ from focus_jax.evaluation.figures import Figure, clustered
 from focus_jax.evaluation.metrics_masks import BOUNDARY, j_and_f
 from focus_jax.evaluation.protocol import Checked
 
+SEED = 0  # of the numbers that objects are given
 _EXPRESSIONS = 5  # drawn a clip, one of each kind where the scene allows it
 
 
 def clips_of(config: Any) -> list[Clip]:
-    """The clips of config.data, config.frames long. Raises: UserError or DataError for bad fields."""
+    """The clips of config.data, config.frames long. Raises: DataError for bad fields."""
     data = config.data
-    if data.scenes < 1:
-        raise UserError(f"config.data.scenes: expected at least 1, found {data.scenes}.")
     return [clips.clip(data.preset, data.split, data.first + i, config.frames) for i in range(data.scenes)]
 
 
@@ -34,6 +33,17 @@ def named(clip: Clip) -> expressions.Expression | None:
     return next((e for e in found if e.kind == "attributes"), None)
 
 
+def numbered(clip: Clip, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pictures uint8 [T, side, side, 3], ids int32 [T, side, side] and the number of each thing in ids.
+
+    The numbers are shuffled: a clip's things come from the farthest to the nearest, which is not to be told.
+    """
+    pictures, ids = clips.draw(clip, side)
+    first = clip.frames[0]
+    numbers = 1 + np.random.default_rng([SEED, first.index]).permutation(len(first.things)).astype(np.int32)
+    return pictures, np.concatenate([np.zeros(1, np.int32), numbers])[ids], numbers
+
+
 class Evaluator:
     """Figures, means over objects: video_j, video_f and video_jf of all objects of a clip given their masks in the
     first frame, which is not scored; video_words_j, _f and _jf of one object a clip given words, all frames scored."""
@@ -41,6 +51,7 @@ class Evaluator:
     name = "video"
 
     def __init__(self, config: Any):
+        held_out.check(config)
         self.config = config
         self.baselines: dict[str, dict[str, float]] = {}
         self.galleries: list[held_out.Gallery] = []
@@ -58,31 +69,32 @@ class Evaluator:
         made = clips_of(self.config) if data is None else list(data)
         checked = Checked(model, self.name, self.config.batch_size)
         chosen = set(held_out.spread(len(made), self.config.shown))
-        masks: dict[str, list[tuple[int, float, float]]] = {"": [], "first frame held still": []}
-        words: dict[str, list[tuple[int, float, float]]] = {"": [], "largest object": []}
+        masks: dict[str, list[tuple[int, float, float]]] = {"": [], "first frame held still": [], "nothing": []}
+        words: dict[str, list[tuple[int, float, float]]] = {"": [], "largest object": [], "nothing": []}
         by_masks, by_words = [], []
         for i, clip in enumerate(made):
-            pictures, ids = clips.draw(clip, self.config.side)
-            ids = ids.astype(np.int32)
-            found = checked.segment_video(pictures, (0, ids[0])).ids
+            pictures, ids, numbers = numbered(clip, self.config.side)
+            found = checked.segment_video(pictures.copy(), (0, ids[0].copy())).ids
             for number in np.unique(ids[0][ids[0] > 0]):
                 truth = ids[1:] == number
                 still = np.broadcast_to(ids[0] == number, truth.shape)
                 masks[""].append((i, *j_and_f(found[1:] == number, truth)))
                 masks["first frame held still"].append((i, *j_and_f(still, truth)))
+                masks["nothing"].append((i, *j_and_f(np.zeros_like(truth), truth)))
             if i in chosen:
                 by_masks.append((pictures, _strip(pictures, ids, True), _strip(pictures, found)))
             if (expression := named(clip)) is None:
                 continue
             (k,) = expression.things
-            mask = checked.segment_video(pictures, expression.text).mask
+            mask, truth = checked.segment_video(pictures.copy(), expression.text).mask, ids == numbers[k]
             largest = np.stack(
                 [(frame > 0) & (frame == np.bincount(frame[frame > 0], minlength=1).argmax()) for frame in ids]
             )
-            words[""].append((i, *j_and_f(mask, ids == k + 1)))
-            words["largest object"].append((i, *j_and_f(largest, ids == k + 1)))
+            words[""].append((i, *j_and_f(mask, truth)))
+            words["largest object"].append((i, *j_and_f(largest, truth)))
+            words["nothing"].append((i, *j_and_f(np.zeros_like(truth), truth)))
             if i in chosen:
-                strips = held_out.overlay(pictures, ids == k + 1, True), held_out.overlay(pictures, mask)
+                strips = held_out.overlay(pictures, truth, True), held_out.overlay(pictures, mask)
                 by_words.append((expression.text, *strips))
         if not words[""]:
             raise UserError(

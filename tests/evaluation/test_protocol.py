@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from focus_jax.errors import UserError
+from focus_jax.evaluation import held_out
 from focus_jax.evaluation.protocol import Checked, Edited, Segments
 from focus_jax.model import Model
+from focus_jax.training import config as config_lib
 from tests.evaluation.world_models import Blank, Oracle, Random
 
 IMAGES = np.zeros((3, 16, 16, 3), np.uint8)
@@ -25,7 +27,7 @@ class Says(Blank):
     def _answer(self, *_, **__):
         return self.answer
 
-    reconstruct = chat = segment = segment_video = generate = edit = _answer
+    reconstruct = chat = segment = segment_video = generate = edit = redraw = _answer
 
 
 def call(model, method):
@@ -36,15 +38,16 @@ def call(model, method):
         "chat": lambda: checked.chat(IMAGES, ["a", "b", "c"]),
         "segment": lambda: checked.segment(IMAGES, [["circle", "ground"], "the circle", IMAGES[0, :, :, 0] > 0]),
         "segment_video": lambda: checked.segment_video(IMAGES, MARKED),
-        "generate": lambda: checked.generate(["a", "b", "c"], height=16, width=16, seed=0),
-        "edit": lambda: checked.edit(IMAGES, ["a", "b", "c"], [None] * 3, seed=0),
+        "generate": lambda: checked.generate(["a", "b", "c"], height=16, width=16, seeds=[0, 1, 2]),
+        "edit": lambda: checked.edit(IMAGES, ["a", "b", "c"], [None] * 3, seeds=[0, 1, 2]),
+        "redraw": lambda: checked.redraw(IMAGES, IMAGES[..., 0] > 0, seeds=[0, 1, 2]),
     }[method]()
 
 
-def segments(shape=(16, 16), dtype=np.int32, names=("circle",), scores=(1.0,), highest=1):
+def segments(shape=(16, 16), dtype=np.int32, names=("circle",), scores=(1.0,), highest=1, masks=None):
     ids = np.zeros(shape, dtype)
     ids.flat[0] = highest
-    return Segments(ids, names, scores)
+    return Segments(ids, names, scores, masks)
 
 
 def edited(images=IMAGES, masks=np.zeros((3, 16, 16), bool), refused=np.zeros(3, bool)):
@@ -66,6 +69,7 @@ def edited(images=IMAGES, masks=np.zeros((3, 16, 16), bool), refused=np.zeros(3,
     ("segment", [segments(scores=())] * 3, "returned 1 names and 0 scores, expected one score for each name"),
     ("segment", [segments(scores=(float("nan"),))] * 3, "expected names as words and scores as finite numbers"),
     ("segment", [segments(names=("star",))] * 3, "returned the class 'star', expected one of circle, ground"),
+    ("segment", [segments(masks=np.zeros((2, 16, 16), bool))] * 3, r"masks bool\[2, 16, 16\], expected bool\[1, 16"),
     ("segment_video", [segments()], "returned list, expected Segments"),
     ("segment_video", segments(), r"returned ids int32\[16, 16\], expected int32\[3, 16, 16\]"),
     ("segment_video", segments(shape=(3, 16, 16)), "returned 1 names, expected 2, one for each marked object"),
@@ -75,13 +79,15 @@ def edited(images=IMAGES, masks=np.zeros((3, 16, 16), bool), refused=np.zeros(3,
     ("edit", edited(images=IMAGES[:1]), r"returned images uint8\[1, 16, 16, 3\], expected uint8\[3"),
     ("edit", edited(masks=np.zeros((3, 16, 16))), r"returned masks float64\[3, 16, 16\], expected bool\[3"),
     ("edit", edited(refused=[False] * 3), r"returned refused list, expected bool\[3\]"),
+    ("edit", edited(images=IMAGES + 1, refused=np.ones(3, bool)), "returned another picture where it refused"),
+    ("redraw", IMAGES / 255, r"returned images float64\[3, 16, 16, 3\], expected uint8"),
 ])  # fmt: skip
 def test_wrong_answers(method, answer, sentence):
     with pytest.raises(UserError, match=rf"^bench: the model's {method} .*{sentence}"):
         call(Says(answer), method)
 
 
-@pytest.mark.parametrize("method", ["reconstruct", "chat", "segment", "segment_video", "generate", "edit"])
+@pytest.mark.parametrize("method", ["reconstruct", "chat", "segment", "segment_video", "generate", "edit", "redraw"])
 def test_right_answers_pass_and_missing_methods_are_told(method):
     call(Blank(), method)
     call(Random(), method)
@@ -133,3 +139,22 @@ def test_batches_have_one_size_and_filling_changes_nothing():
     assert seen == [((3, 8, 8, 3), 3)] * 3
     with pytest.raises(UserError, match="config.batch_size: expected at least 1, found 0"):
         Checked(Counts(), "bench", 0)
+
+
+def test_rows_of_drawn_pictures_do_not_depend_on_their_batch():
+    """Every row has a seed of its own, from the config's and the scene's index."""
+
+    class Draws(Blank):
+        def generate(self, captions, *, height, width, seeds):
+            return np.stack([np.random.default_rng(s).integers(0, 256, (height, width, 3), np.uint8) for s in seeds])
+
+    config = config_lib.load("configs/eval.py:generation", ["--config.data.scenes=7"])
+    found = held_out.scenes_of(config)
+    seeds = held_out.seeds_of(config, found)
+    assert len(set(seeds)) == 7 and max(seeds) < 2**31 and seeds[2:] == held_out.seeds_of(config, found[2:])
+    small, large = (
+        Checked(Draws(), "bench", size).generate([""] * 7, height=4, width=4, seeds=seeds) for size in (2, 32)
+    )
+    np.testing.assert_array_equal(small, large)
+    config.seed = 1
+    assert not set(seeds) & set(held_out.seeds_of(config, found))

@@ -105,7 +105,9 @@ def test_benchmarks_of_a_stage_add_up(filled):
     assert {k: b["figures"] for k, b in stage["benchmarks"].items()} == {
         "reconstruction": ["psnr", "ssim"], "readback": ["readback_shape"],
     }  # fmt: skip
-    assert json.loads((filled[0] / "reconstruction.protocol.json").read_text())["config"] == {"path": HOSTILE}
+    assert json.loads((filled[0] / "stage1_tokenizer.reconstruction.protocol.json").read_text())["config"] == {
+        "path": HOSTILE
+    }
     assert stage["benchmarks"]["reconstruction"]["protocol"]["config"] == {"path": HOSTILE}
 
 
@@ -231,7 +233,7 @@ def test_evaluate_writes_a_report(tmp_path, monkeypatch, capsys):
     out = evaluate.evaluate(config, str(tmp_path / "no_run"), str(tmp_path / "report"))
     assert out == written(tmp_path / "report")["stage1_tokenizer"] and out["psnr"] < 26
     assert out["baselines"] == {"psnr": {"mean picture": out["psnr_of_mean_picture"]}}
-    said = json.loads((tmp_path / "report" / "reconstruction.protocol.json").read_text())
+    said = json.loads((tmp_path / "report" / "stage1_tokenizer.reconstruction.protocol.json").read_text())
     assert said["rule"] == 7 and said["benchmark"] == "reconstruction" and said["weights"] == "ema"
     assert "≥ 26 dB: missed" in capsys.readouterr().out
     assert browser.foreign((tmp_path / "report" / "index.html").read_text()) == []

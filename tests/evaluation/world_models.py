@@ -5,10 +5,10 @@ truth, one that sees and says nothing, one that guesses."""
 
 import numpy as np
 
-from data_pipelines.world import clips, drawing, edits, scenes
+from data_pipelines.world import clips, drawing, scenes
 from data_pipelines.world.examples import GROUND
 from data_pipelines.world.vocabulary import COLOURS, PRESETS
-from focus_jax.evaluation.editing import instructed
+from focus_jax.evaluation.editing import instructed, meant
 from focus_jax.evaluation.generation import described
 from focus_jax.evaluation.protocol import Edited, Segments
 from focus_jax.evaluation.questions import asked
@@ -61,19 +61,24 @@ class Oracle:
     def segment_video(self, frames, prompt):
         first = self.by_bytes[frames[0].tobytes()]
         clip = clips.clip(first.preset, first.split, first.index, len(frames))
-        ids = clips.draw(clip, self.side)[1].astype(np.int32)
+        ids = clips.draw(clip, self.side)[1]
         if isinstance(prompt, str):
             expression = named(clip)
             assert expression.text == prompt
             return one(ids == expression.things[0] + 1)
-        count = int(prompt[1].max())
-        return Segments(ids, ("thing",) * count, (1.0,) * count)
+        (at, marked_), count = prompt, int(prompt[1].max())
+        numbers = np.zeros(ids.max() + 1, np.int32)  # of the prompt, for the things that it marks
+        numbers[ids[at]] = marked_
+        return Segments(numbers[ids], ("thing",) * count, (1.0,) * count)
 
-    def generate(self, captions, *, height, width, seed):
+    def generate(self, captions, *, height, width, seeds):
         known = {described(s).text: s for s in self.scenes}
         return np.stack([drawing.draw(known[text], height).picture for text in captions])
 
-    def edit(self, images, instructions, regions=None, *, seed):
+    def redraw(self, images, masks=None, *, seeds):
+        return images.copy()
+
+    def edit(self, images, instructions, regions=None, *, seeds):
         out = []
         for k, (x, text) in enumerate(zip(images, instructions)):
             made, hint = instructed(self.by_bytes[x.tobytes()], self.config.absent_every, self.side)
@@ -81,7 +86,7 @@ class Oracle:
             out.append(
                 (
                     drawing.draw(made.target, self.side).picture,
-                    edits.region(made, self.side),
+                    meant(made, self.side),
                     made.target == made.source,
                 )
             )
@@ -106,10 +111,13 @@ class Blank:
         count = int(prompt[1].max()) if isinstance(prompt, tuple) else 0
         return Segments(np.zeros(frames.shape[:3], np.int32), ("",) * count, (0.0,) * count)
 
-    def generate(self, captions, *, height, width, seed):
+    def generate(self, captions, *, height, width, seeds):
         return np.full((len(captions), height, width, 3), 128, np.uint8)
 
-    def edit(self, images, instructions, regions=None, *, seed):
+    def redraw(self, images, masks=None, *, seeds):
+        return np.full_like(images, 128)
+
+    def edit(self, images, instructions, regions=None, *, seeds):
         no = np.zeros(images.shape[:3], bool)
         return Edited(np.full_like(images, 128), no, no[:, 0, 0])
 
@@ -157,13 +165,17 @@ class Random:
                 frame[self._rectangle(*frame.shape)] = k + 1
         return Segments(ids, ("",) * count, (0.5,) * count)
 
-    def generate(self, captions, *, height, width, seed):
+    def generate(self, captions, *, height, width, seeds):
         out = np.full((len(captions), height, width, 3), 236, np.uint8)
         for x in out:
             x[self._rectangle(height, width)] = COLOURS[self.rng.choice(list(COLOURS))]
         return out
 
-    def edit(self, images, instructions, regions=None, *, seed):
+    def redraw(self, images, masks=None, *, seeds):
+        return self.reconstruct(images)
+
+    def edit(self, images, instructions, regions=None, *, seeds):
         masks = np.stack([self._rectangle(*images.shape[1:3]) for _ in images])
         colour = np.array(COLOURS[self.rng.choice(list(COLOURS))], np.uint8)
-        return Edited(np.where(masks[..., None], colour, images), masks, self.rng.random(len(images)) < 0.5)
+        refused = self.rng.random(len(images)) < 0.5
+        return Edited(np.where((masks & ~refused[:, None, None])[..., None], colour, images), masks, refused)

@@ -151,7 +151,7 @@ def test_probe_reads_what_features_hold_and_no_more(monkeypatch, told):
     def objects(at_centres, params, given, size):
         labels = given["labels"][:, 0]
         x = np.eye(3)[labels].reshape(len(labels), -1) if told else rng.standard_normal((len(labels), 6))
-        return {"map": x}, labels
+        return {"map": x}, labels, np.arange(len(labels))
 
     monkeypatch.setattr(probe, "_objects", objects)
     config = eval_config.get_config("standins")
