@@ -83,6 +83,9 @@ def main() -> None:
     parser.add_argument("--report", type=pathlib.Path, default=ROOT / "report")
     parser.add_argument("--assets", type=pathlib.Path, default=ROOT / "assets")
     args = parser.parse_args()
+    from focus_jax.platforms import without_absent_tpu
+
+    without_absent_tpu()
     for name in ("vit", "convnext"):
         print(ship(name, "standins", f"standins_{name}", f"runs/standins/{name}", args.report, args.assets))
     total = sum(f.stat().st_size for f in args.assets.glob("*.safetensors"))

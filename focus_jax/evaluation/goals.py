@@ -91,6 +91,10 @@ STAGES: dict[str, Stage] = {
             Figure("readback_count", "pictures whose number of objects it reads off", 0.95, 0.95),
             Figure("readback_place", "objects whose place it reads off", 0.95, 0.95),
             Figure("readback_shape", "objects whose shape it reads off", 0.60, 0.90),
+            Figure("readback_size", "objects whose size it reads off"),
+            Figure("readback_object", "objects whose shape, colour, size and place it reads off"),
+            Figure("readback_ground", "pictures whose ground it reads off"),
+            Figure("photographs_*", "the same of photographs, which this run never saw"),
             Figure("pixel_codebook_usage", _PIXEL, 0.6, 0.6),
             Figure("pixel_codebook_perplexity", "effective number of pixel codes: exp of their entropy"),
             Figure(
