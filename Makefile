@@ -50,7 +50,7 @@ standins: $(VENV)/core ## train the stand-ins for public weights on the world an
 assets: $(VENV)/core ## copy trained stand-ins into assets/ where their figures are not worse
 	$(PY) launch/assets.py --report=$(REPORT)
 
-scale: $(VENV)/test ## compile every stage for every chip and renew docs/scale.md (long)
+scale: $(VENV)/test ## compile the full stages for TPU slices and renew docs/scale.md (long)
 	$(PY) launch/scale.py
 
 lock: $(VENV)/test ## renew the pinned sets

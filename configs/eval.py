@@ -19,13 +19,12 @@ from ml_collections import ConfigDict
 
 
 def get_config(name: str = "reconstruction") -> ConfigDict:
-    known = {f.__name__: f for f in (world_reconstruction, questions, segmentation, video, generation, editing)}
-    if name in ("reconstruction", "standins"):
-        return reconstruction() if name == "reconstruction" else standins()
+    world = {f.__name__: f for f in (world_reconstruction, questions, segmentation, video, generation, editing)}
+    known = {f.__name__: f for f in (reconstruction, standins)} | world
     plain = name.removeprefix("open_")
-    if plain not in known:
+    if plain not in (known if plain == name else world):
         raise ValueError(
-            f"configs/eval.py:{name}: expected one of reconstruction, {', '.join(known)} or open_ before them"
+            f"configs/eval.py:{name}: expected one of {', '.join(known)}, or open_ before one of {', '.join(world)}."
         )
     c = known[plain]()
     if plain != name:

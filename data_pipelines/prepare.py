@@ -6,6 +6,7 @@
   python -m data_pipelines.prepare webdataset --source=TARS --output=DIR --min-side=256 --workers=16
   python -m data_pipelines.prepare tfds --source=DATA_SET_DIR --output=DIR
   python -m data_pipelines.prepare photographs --output=DIR
+  python -m data_pipelines.prepare world --output=DIR --preset=standard --tasks=panoptic,referring --train=20000
 
 Every picture is decoded once to see that it is whole; then records that the filters or the de-duplication refuse are
 dropped and counted by reason in DIR/manifest.json, and the rest are stored as they came (never re-encoded). A record
@@ -136,20 +137,28 @@ def prepare(
 def ensure_prepared(source) -> None:
     """Prepares a config source {path, reader, options} whose path holds no manifest yet, if that needs no download.
 
-    Call it in one process of a run, before the others open the source. A source
-    of the world without a path is drawn as it is read.
+    Call it in one process of a run, before the others open the source. A source of the world without a path is drawn as
+    it is read. Raises: DataError for a path that this reader prepared with other options than the source's.
     """
     if source.get("reader") == "world" and not source.get("path"):
         return
-    if (epath.Path(source["path"]) / shards.MANIFEST).exists():
+    reader, options = source.get("reader"), dict(source.get("options") or {})
+    manifest = epath.Path(source["path"]) / shards.MANIFEST
+    if manifest.exists():
+        job = json.loads(manifest.read_text())["job"]
+        had = job["reader_options"] if job["reader"] == reader else {}
+        if other := sorted(k for k in had.keys() & options.keys() if had[k] != options[k]):
+            raise DataError(
+                f"{source['path']}: was prepared with {other[0]} {had[other[0]]!r}, the config's source asks for "
+                f"{options[other[0]]!r}; name another path or delete that folder."
+            )
         return
-    reader = source.get("reader")
     if reader not in readers.NEEDS_NO_SOURCE:
         raise DataError(
             f"{source['path']}: holds no prepared data; run python -m data_pipelines.prepare "
             f"{reader or 'READER'} --source=DIR --output={source['path']} first."
         )
-    prepare(reader, "", source["path"], reader_options=dict(source.get("options") or {}))
+    prepare(reader, "", source["path"], reader_options=options)
 
 
 # ------------------------------------------------------------------------------------------ first pass, in parallel

@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 LIMIT = 12 * 2**20  # bytes of all files together
-FACTS = ("seconds", "steps", "seed", "commit", "device", "checkpoint", "budget")
+FACTS = ("seconds", "steps", "seed", "commit", "device", "budget")  # of the run
 
 
 def worse(stage: str, new: dict, old: dict) -> list[str]:
@@ -66,6 +66,7 @@ def ship(name: str, stage: str, benchmark: str, run: str, report: pathlib.Path, 
                 "n": {k: entry["n"][k] for k in measured},
                 "standard_error": {k: v for k, v in entry["standard_error"].items() if k in measured},
                 **{k: told[k] for k in FACTS if k in told},
+                "step": found.step,
                 "world": VERSION,
                 "fingerprints": prints,
             },

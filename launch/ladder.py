@@ -61,8 +61,7 @@ def main() -> None:
     stages, budget = (STANDINS, "long") if args.standins else (STAGES, args.budget)
     for name in [s for s in args.stages.split(",") if s] or list(stages):
         if name not in stages:
-            print(f"{name}: skipped, it does not exist yet (there is {', '.join(stages)})", flush=True)
-            continue
+            parser.error(f"--stages: {name} is none of {', '.join(stages)}")
         stage, workdir = stages[name], f"{args.runs}/{'standins' if args.standins else budget}/{name}"
         steps = [f"--config.data.phases[0].steps={stage.steps[budget]}"] if budget in stage.steps else []
         run("focus_jax.train", f"--config={stage.config}", f"--workdir={workdir}", *steps)

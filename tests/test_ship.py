@@ -100,9 +100,12 @@ def test_the_ladder_names_configs_benchmarks_and_goals_that_exist():
 def test_a_stage_that_does_not_exist_is_said_and_a_failure_stops_the_ladder(monkeypatch, capsys):
     ladder, ran = launch("ladder"), []
     monkeypatch.setattr(ladder, "run", lambda *command: ran.append(command))
-    monkeypatch.setattr("sys.argv", ["ladder.py", "--stages=stage9,stage1_tokenizer", "--runs=r", "--report=p"])
+    monkeypatch.setattr("sys.argv", ["ladder.py", "--stages=stage9"])
+    with pytest.raises(SystemExit):
+        ladder.main()
+    assert "--stages: stage9 is none of stage1_tokenizer" in capsys.readouterr().err and not ran
+    monkeypatch.setattr("sys.argv", ["ladder.py", "--stages=stage1_tokenizer", "--runs=r", "--report=p"])
     ladder.main()
-    assert "stage9: skipped, it does not exist yet" in capsys.readouterr().out
     assert [c[0] for c in ran] == ["focus_jax.train", "focus_jax.evaluate", "focus_jax.evaluate"]
     assert "--workdir=r/ladder/stage1_tokenizer" in ran[0] and "--checkpoint=r/ladder/stage1_tokenizer" in ran[1]
 

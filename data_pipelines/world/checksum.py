@@ -1,10 +1,13 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What the world of this version is, as one hash for each of its parts: python -m data_pipelines.world.checksum.
+"""What the world of this version is, as one hash for each of its parts.
+
+    python -m data_pipelines.world.checksum > tests/golden/world.json
 
 A change of any of them needs another vocabulary.VERSION, because figures on two worlds do not compare.
 """
 
+import argparse
 import dataclasses
 import hashlib
 import json
@@ -103,5 +106,16 @@ _PARTS: tuple[tuple[str, Callable], ...] = (
 )
 
 
-if __name__ == "__main__":
+def main(argv: list[str] | None = None) -> int:
+    """Prints the content of tests/golden/world.json."""
+    argparse.ArgumentParser(
+        "python -m data_pipelines.world.checksum",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args(argv)
     print(json.dumps({"version": VERSION} | {name: checksums(name) for name in PRESETS}, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -82,7 +82,7 @@ def draws(preset_name: str, split: str, index: int, purpose: int) -> Draws:
     if split not in SPLITS:
         raise DataError(f"world: split is {split!r}, expected one of {', '.join(SPLITS)}.")
     if not 0 <= index < 2**63:
-        raise DataError(f"world: index is {index}, expected 0 or more.")
+        raise DataError(f"world: index is {index}, expected 0 to 2**63 - 1.")
     return Draws(VERSION, list(PRESETS).index(preset_name), SPLITS.index(split), index, purpose)
 
 

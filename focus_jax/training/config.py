@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import math
 import pathlib
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -74,15 +75,36 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
         config = module.get_config(arg) if arg else module.get_config()
     except ValueError as e:
         raise UserError(str(e)) from e
+    for override in overrides:
+        _check_field(config, override)
     argv = ["focus_jax", *overrides]
     values = flags.FlagValues()
     try:
         holder = config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
         values(argv)
     except (AttributeError, KeyError, IndexError, TypeError, ValueError, flags.Error) as e:
-        said = " ".join(str(e.args[0] if e.args else e).split()).strip("'")
-        raise UserError(f"{spec}: {_blame(overrides, said)}{said.rstrip('.')}.") from e
+        said = " ".join(str(e.args[0] if e.args else e).split()).removeprefix("flag ")
+        blame = _blame(overrides, said)
+        raise UserError(f"{spec}: {'' if said.startswith(blame) else blame}{said.rstrip('.')}.") from e
     return holder.value
+
+
+def _check_field(config: Any, override: str) -> None:
+    """Raises: UserError for an override of a field that the config does not have."""
+    name = override.partition("=")[0]
+    at, path = config, "config"
+    for part in re.findall(r"[^.\[\]]+|\[\d+\]", name.removeprefix("--config.")):
+        if part.startswith("["):
+            if not isinstance(at, (list, tuple)) or int(part[1:-1]) >= len(at):
+                raise UserError(f"{override}: {path} has no item {part}.")
+            at = at[int(part[1:-1])]
+        elif isinstance(at, (dict, ConfigDict)):
+            if part not in at:
+                raise UserError(f"{override}: {path} has no field {part}; it has {', '.join(sorted(at)) or 'none'}.")
+            at = at[part]
+        else:
+            raise UserError(f"{override}: {path} is {at!r} and has no fields.")
+        path += part if part.startswith("[") else f".{part}"
 
 
 def _blame(overrides: Sequence[str], said: str) -> str:

@@ -235,6 +235,9 @@ def test_ensure_prepared(tmp_path):
     assert tree(tmp_path / "p") == before and "manifest.json" in before
     with pytest.raises(DataError, match="run python -m data_pipelines.prepare folder --source=DIR --output=.*/q first"):
         prepare.ensure_prepared({"path": str(tmp_path / "q"), "reader": "folder"})
+    with pytest.raises(DataError, match="was prepared with stride 500, the config's source asks for 400; name another"):
+        prepare.ensure_prepared(source | {"options": {"stride": 400}})
+    prepare.ensure_prepared(source | {"reader": "world", "options": {"preset": "easy"}})  # another reader's shards
 
 
 def test_jax_torch_and_tensorflow_stay_out():

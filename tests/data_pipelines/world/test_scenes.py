@@ -180,7 +180,7 @@ def test_streams_of_purposes_differ():
     [
         ("simple", "train", 0, None, "preset is 'simple', expected one of easy, standard, hard."),
         ("easy", "dev", 0, None, "split is 'dev', expected one of train, validation, test, open."),
-        ("easy", "train", -1, None, "index is -1, expected 0 or more."),
+        ("easy", "train", -1, None, "index is -1, expected 0 to 2**63 - 1."),
         ("easy", "train", 0, 0, "0 things, expected at least 1."),
         ("easy", "train", 0, 30, "30 things of preset easy find no room on the canvas; the preset draws up to 3."),
         ("hard", "train", 0, 300, "300 things of preset hard find no room on the canvas; the preset draws up to 8."),
