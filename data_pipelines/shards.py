@@ -84,7 +84,7 @@ def write_json(path, content) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
         sync(partial)
-        partial.rename(path)
+        partial.replace(path)
 
 
 def sync(path) -> None:
@@ -117,7 +117,7 @@ class Writer:
             self._writer.close()
             entry = {"records": self.records, "bytes": self.partial.stat().length, "sha256": checksum(self.partial)}
             sync(self.partial)
-            self.partial.rename(self.path)
+            self.partial.replace(self.path)  # an interrupted run may have left it, without its marker
         return entry
 
     def abandon(self) -> None:

@@ -278,6 +278,17 @@ def test_killed_and_started_again(photographs, tmp_path, workers, phase, after):
     assert tree(output) == whole
 
 
+def test_a_shard_left_without_its_marker_is_written_again(tmp_path):
+    """Killed after a shard was renamed and before its marker was written: the rerun replaces the shard."""
+    for content in (b"first", b"second"):
+        writer = shards.Writer(tmp_path / "a.arrayrecord")
+        writer.write(content)
+        entry = writer.close()
+        shards.write_json(tmp_path / "a.json", entry)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.arrayrecord", "a.json"]
+    assert entry["sha256"] == shards.checksum(tmp_path / "a.arrayrecord")
+
+
 def _children(pid: int) -> list[int]:
     try:
         return [int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
