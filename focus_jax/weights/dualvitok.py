@@ -8,10 +8,13 @@ from typing import Any
 
 from focus_jax.models.dual_tokenizer import DualTokenizer, dual_tokenizer
 from focus_jax.models.pixel_branch import PixelBranch
+from focus_jax.weights.qwen2_vl import block_rules
 from focus_jax.weights.shapes import module_shapes
-from focus_jax.weights.table import DENSE, Rule, Shape, Table, conv, norm
+from focus_jax.weights.table import DENSE, Rule, Shape, Table, Transform, conv, linear, norm
 
-PIXEL = "tokenizer/pixel"
+PIXEL, SEMANTIC = "tokenizer/pixel", "tokenizer/semantic"
+# A 1x1 convolution that is a linear layer here: [out, in, 1, 1] -> [in, out].
+CONV1 = Transform(lambda x: x[:, :, 0, 0].T, lambda x: x.T[:, :, None, None], lambda shape: (*shape[::-1], 1, 1))
 
 
 def _norm(theirs: str, ours: str, spatial: bool) -> list[Rule]:
@@ -46,6 +49,19 @@ def _coder(theirs: str, ours: str, level: str, resample: str, spatial: bool) -> 
         *conv(f"{theirs}.conv_out", f"{ours}/conv_out"),
     ]
 
+
+SEMANTIC_RULES = [
+    Rule("semantic_encoder.proj_in.weight", f"{SEMANTIC}/encoder/proj_in/kernel", CONV1),
+    Rule("semantic_encoder.proj_in.bias", f"{SEMANTIC}/encoder/proj_in/bias"),
+    *block_rules("semantic_encoder.blocks.{i}", f"{SEMANTIC}/encoder/layer_{{i}}"),
+    *linear("semantic_encoder.proj_out.0", f"{SEMANTIC}/encoder/proj_out"),
+    Rule("semantic_quantizer.frozen_codebook", f"{SEMANTIC}/quantizer/frozen_codebook"),
+    Rule("semantic_quantizer.code_transform.weight", f"{SEMANTIC}/quantizer/code_transform/kernel", DENSE),
+    *linear("semantic_decoder.proj_in", f"{SEMANTIC}/decoder/proj_in"),
+    *block_rules("semantic_decoder.blocks.{i}", f"{SEMANTIC}/decoder/layer_{{i}}"),
+    *linear("semantic_decoder.proj_out.0", f"{SEMANTIC}/decoder/proj_out"),
+    *norm("semantic_decoder.proj_out.1", f"{SEMANTIC}/decoder/norm_out"),
+]
 
 RULES = [
     *_coder("pixel_encoder", f"{PIXEL}/encoder", "down", "downsample", spatial=False),

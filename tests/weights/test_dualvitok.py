@@ -12,8 +12,10 @@ import pytest
 from focus_jax.errors import UserError
 from focus_jax.models.dual_tokenizer import DualTokenizer
 from focus_jax.models.pixel_branch import PixelBranch
+from focus_jax.models.semantic_branch import SemanticBranch
 from focus_jax.weights import dualvitok, patchgan
 from focus_jax.weights.shapes import module_shapes
+from focus_jax.weights.table import Table
 
 # {key: shape} of the pixel half of the released checkpoint.
 RELEASED = json.loads((pathlib.Path(__file__).parent / "dualvitok_pixel_keys.json").read_text())
@@ -52,6 +54,18 @@ def test_counts_of_the_released_sizes():
     assert count(shapes, "tokenizer/pixel/quantizer/") == 1_024
     assert shapes["tokenizer/pixel/quantizer/frozen_codebook"] == (98_304, 32)
     assert count(patchgan.shapes(), "discriminator/") == 2_765_633
+
+
+@pytest.mark.parametrize("scan", [True, False])
+def test_semantic_rules_cover_the_release(scan):
+    """Every key of the semantic half, the tower's aside, with its shape; counts of the release."""
+    shapes = module_shapes(dualvitok.SEMANTIC, SemanticBranch(scan=scan), (1, 9, 9, 3584))
+    table = Table("dualvitok", (dualvitok.SEMANTIC,), dualvitok.SEMANTIC_RULES, lambda config: shapes)
+    released = json.loads((pathlib.Path(__file__).parent / "dualvitok_semantic_keys.json").read_text())
+    assert {key: list(shape) for key, (*_, shape) in table.keys(shapes).items()} == released
+    assert count(shapes, "tokenizer/semantic/encoder/") == 83_339_552
+    assert count(shapes, "tokenizer/semantic/decoder/") == 83_350_272
+    assert count(shapes, "tokenizer/semantic/quantizer/") == 1_024
 
 
 def test_semantic_half_is_named_as_left_out():
