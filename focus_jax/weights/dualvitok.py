@@ -8,6 +8,7 @@ from typing import Any
 
 from focus_jax.models.dual_tokenizer import DualTokenizer, dual_tokenizer
 from focus_jax.models.pixel_branch import PixelBranch
+from focus_jax.weights.qwen2_vl import RULES as TOWER_RULES
 from focus_jax.weights.qwen2_vl import block_rules
 from focus_jax.weights.shapes import module_shapes
 from focus_jax.weights.table import DENSE, Rule, Shape, Table, Transform, conv, linear, norm
@@ -70,6 +71,14 @@ RULES = [
     Rule("pixel_quantizer.code_transform.weight", f"{PIXEL}/quantizer/code_transform/kernel", DENSE),
     *conv("pixel_post_quant_conv", f"{PIXEL}/post_quant_conv"),
     *_coder("pixel_decoder", f"{PIXEL}/decoder", "up", "upsample", spatial=True),
+]
+
+
+# All 999 keys of the release, for a tokenizer in the form `illume`.
+WHOLE_RULES = [
+    *(Rule(f"semantic_encoder.model.{rule.theirs}", rule.ours, rule.transform, rule.axis) for rule in TOWER_RULES),
+    *SEMANTIC_RULES,
+    *RULES,
 ]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from configs import models
 from focus_jax.errors import UserError
-from focus_jax.models.dual_tokenizer import DualTokenizer, dual_tokenizer
+from focus_jax.models.dual_tokenizer import DualTokenizer, drop_mask, dual_tokenizer
 from focus_jax.models.pixel_branch import PixelBranch
 from tests.models.fill import random_parameters
 
@@ -142,9 +142,12 @@ def sizes(**changes):
     [
         (
             {"branches": ("pixel", "semantics")},
-            r"tokenizer.branches: \('pixel', 'semantics'\) is not a choice of pixel",
+            r"tokenizer.branches: \('pixel', 'semantics'\), expected \('pixel',\) or \('semantic', 'pixel'\)",
         ),
         ({"branches": ()}, "tokenizer.branches"),
+        ({"form": "llava"}, "tokenizer.form: 'llava', expected one of focus, illume"),
+        ({"branches": ("semantic", "pixel")}, "in the form focus need sizes of semantic, vit, convnext, fusion"),
+        ({"branches": ("semantic", "pixel"), "form": "illume"}, "in the form illume need sizes of semantic, vit"),
         ({"pixel__encoder__widths": (8, 18)}, "pixel encoder: width 18 is not divisible by the 4 groups"),
         ({"pixel__code_dim": 12}, "pixel encoder: last width 16 is not divisible by code_dim 12"),
         ({"pixel__decoder__widths": (8, 20)}, "pixel decoder: last width 20 is not divisible by the 16 channels"),
@@ -163,3 +166,88 @@ def test_images_that_do_not_fit(tokenizer):
         model.apply({"params": params}, IMAGES[:, :, :20])
     with pytest.raises(UserError, match="code map has 64 channels, expected 16 semantic . 32 pixel"):
         DualTokenizer(pixel=PixelBranch(), semantic_dim=16)
+
+
+# ----------------------------------------------------------------------------------------------------- both branches
+LARGE = jax.random.uniform(jax.random.key(2), (2, 32, 48, 3), minval=-1.0)
+HIGH = jax.image.resize(LARGE, (2, 64, 96, 3), "cubic")
+BOTH = SIZES | {
+    "branches": ("semantic", "pixel"),
+    "vit": dict(depth=1, width=16, heads=2, patch=8, merge=2, out=24),
+    "semantic": dict(depth=1, width=16, heads=2, codes=32, code_block=32),
+    "convnext": dict(widths=(4, 4, 8, 8), depths=(1, 1, 1, 1), layer_scale=0.1),
+    "fusion": dict(width=32, heads=2),
+}
+
+
+@pytest.fixture(scope="module")
+def both():
+    """(focus, its parameters, illume, jitted calls of the two)."""
+    focus, illume = dual_tokenizer(**BOTH), dual_tokenizer(**BOTH, form="illume")
+    params = random_parameters(focus, LARGE, HIGH)
+    fused = jax.jit(lambda p, x, high, drop: focus.apply({"params": p}, x, high, drop=drop))
+    alone = jax.jit(lambda p, x: illume.apply({"params": p}, x))
+    return focus, params, illume, fused, alone
+
+
+def asleep(params):
+    out = jax.tree.map(np.zeros_like, params["fusion"]["out"])
+    return params | {"fusion": params["fusion"] | {"out": out}}
+
+
+def test_focus_with_its_zero_output_is_illume(both):
+    focus, params, illume, fused, alone = both
+    assert set(params) == {"pixel", "semantic", "vit", "convnext", "fusion"}
+    rest = {k: v for k, v in params.items() if k not in ("convnext", "fusion")}
+    y, out = fused(asleep(params), LARGE, HIGH, None)
+    z, plain = alone(rest, LARGE)
+    np.testing.assert_allclose(y, z, atol=1e-5)
+    np.testing.assert_array_equal(out["semantic"]["indices"], plain["semantic"]["indices"])
+    assert out["semantic"]["decoded"].shape == out["semantic"]["target"].shape == (2, 2, 3, 24)
+    awake, found = fused(params, LARGE, HIGH, None)
+    assert float(jnp.abs(awake - y).max()) > 1e-3
+    np.testing.assert_allclose(
+        found["semantic"]["target"], plain["semantic"]["target"], atol=1e-5
+    )  # the frozen tower's
+
+
+def test_gradients_of_the_losses_reach_what_trains(both):
+    """Of the reconstruction: pixel and semantic branch and fusion, no encoder; the target moves nothing."""
+    focus, params, _, _, _ = both
+    loss = lambda p: jnp.abs(focus.apply({"params": p}, LARGE, HIGH)[0] - LARGE).mean()
+    grads = jax.jit(jax.grad(loss))(params)
+    moved = {name for name, part in grads.items() if any(bool(jnp.any(g)) for g in jax.tree.leaves(part))}
+    assert moved == {"pixel", "semantic", "fusion"}
+
+
+def test_codes_of_both_halves_decode_to_the_reconstruction(both):
+    focus, params, _, fused, _ = both
+    y, out = fused(params, LARGE, HIGH, None)
+    decode = lambda p, i, s: focus.apply({"params": p}, i, s, method="indices_to_images")
+    again = jax.jit(decode)(params, out["pixel"]["indices"], out["semantic"]["indices"])
+    np.testing.assert_allclose(again, y, atol=1e-4)
+    with pytest.raises(UserError, match="semantic indices are missing"):
+        focus.apply({"params": params}, out["pixel"]["indices"], method="indices_to_images")
+
+
+def test_dropped_codes_are_those_of_the_previous_picture(both):
+    focus, params, _, fused, _ = both
+    y, _ = fused(params, LARGE, HIGH, None)
+    none, _ = fused(params, LARGE, HIGH, jnp.zeros((2, 4, 6), bool))
+    np.testing.assert_allclose(none, y, atol=1e-5)
+    every, out = fused(params, LARGE, HIGH, jnp.ones((2, 4, 6), bool))
+    swapped = lambda p, i, s: focus.apply({"params": p}, i[::-1], s, method="indices_to_images")
+    wanted = jax.jit(swapped)(params, out["pixel"]["indices"], out["semantic"]["indices"])
+    np.testing.assert_allclose(every, wanted, atol=1e-4)
+
+
+def test_drop_mask_has_its_rates():
+    mask = np.asarray(drop_mask(jax.random.key(0), (4000, 4, 6), 0.1, 0.25))
+    rows = mask.any((1, 2))
+    assert abs(rows.mean() - 0.25 * (1 - 0.9**24)) < 0.03 and abs(mask[rows].mean() - 0.1 / (1 - 0.9**24)) < 0.01
+
+
+def test_focus_asks_for_the_high_resolution(both):
+    focus, params, _, _, _ = both
+    with pytest.raises(UserError, match="the form focus needs the high-resolution pictures"):
+        focus.apply({"params": params}, LARGE)

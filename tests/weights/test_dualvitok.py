@@ -9,8 +9,9 @@ import pathlib
 import numpy as np
 import pytest
 
+from configs import models
 from focus_jax.errors import UserError
-from focus_jax.models.dual_tokenizer import DualTokenizer
+from focus_jax.models.dual_tokenizer import DualTokenizer, dual_tokenizer
 from focus_jax.models.pixel_branch import PixelBranch
 from focus_jax.models.semantic_branch import SemanticBranch
 from focus_jax.weights import dualvitok, patchgan
@@ -66,6 +67,23 @@ def test_semantic_rules_cover_the_release(scan):
     assert count(shapes, "tokenizer/semantic/encoder/") == 83_339_552
     assert count(shapes, "tokenizer/semantic/decoder/") == 83_350_272
     assert count(shapes, "tokenizer/semantic/quantizer/") == 1_024
+
+
+def test_the_whole_release():
+    """Its 999 keys and its counts, for the tokenizer that `dual_tokenizer` builds at full size in the form illume."""
+    sizes = dict(depth=4, width=1280, heads=16, codes=32_768, code_block=4_096, scan=True, remat="full")
+    model = dual_tokenizer(
+        **models.tokenizer("full").to_dict() | {"branches": ("semantic", "pixel")},
+        form="illume",
+        vit=models.vit("full"),
+        semantic=sizes,
+    )
+    shapes = module_shapes("tokenizer", model, (1, 32, 32, 3))
+    table = Table("dualvitok", ("tokenizer",), dualvitok.WHOLE_RULES, lambda config: shapes)
+    assert len(table.keys(shapes)) == 999
+    trainable = count(shapes, "tokenizer/pixel/") + count(shapes, "tokenizer/semantic/")
+    assert trainable == 670_219_875
+    assert trainable + count(shapes, "tokenizer/vit/") == 1_345_978_979
 
 
 def test_semantic_half_is_named_as_left_out():
