@@ -154,7 +154,8 @@ def _read_legacy(file: BinaryIO) -> Any:
     tree = unpickler.load()
     for key in plain():
         storage = unpickler.storages[key]
-        if int.from_bytes(file.read(8), "little") != storage.size:
+        size = file.read(8)
+        if len(size) != 8 or int.from_bytes(size, "little") != storage.size:
             raise ValueError(f"storage {key} is cut short")
         storage.data = _buffer(file.read(storage.size * storage.dtype.itemsize), storage)
     return tree

@@ -114,6 +114,17 @@ def test_other_content(tmp_path, tree, sentence):
 
 
 @pytest.mark.parity
+def test_cut_short_in_the_size_of_an_empty_storage(tmp_path):
+    """The older form ends with the storages; of an empty one only its size is there, eight zeros."""
+    torch = pytest.importorskip("torch")
+    path = save(tmp_path / "x.pth", {"empty": torch.zeros(0, 3)}, True)
+    assert read_weights(path)["empty"].shape == (0, 3)
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(UserError, match="not a readable torch file"):
+        read_weights(path)
+
+
+@pytest.mark.parity
 @pytest.mark.parametrize("legacy", LEGACY)
 def test_cut_short(tmp_path, legacy):
     path = save(tmp_path / "x.pth", tensors(), legacy)
