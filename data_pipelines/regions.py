@@ -89,7 +89,7 @@ def box(x: float, y: float, w: float, h: float, height: int, width: int) -> np.n
 
 # ------------------------------------------------------------------------------------------------------ the recipe
 def _point(part: np.ndarray, scale: float, d: Numbers) -> np.ndarray:
-    top, left, bottom, right = _bounds(part)
+    top, left, bottom, right = bounding_box(part)
     rows, columns = np.nonzero(part)
     y, x = float(rows.mean()), float(columns.mean())
     reach = 0.5 * min(bottom - top, right - left)
@@ -107,14 +107,14 @@ def _point(part: np.ndarray, scale: float, d: Numbers) -> np.ndarray:
 
 
 def _box(part: np.ndarray, scale: float, d: Numbers) -> np.ndarray:
-    top, left, bottom, right = _bounds(part)
+    top, left, bottom, right = bounding_box(part)
     grow = (_between(d, _BOX) - 1.0) / 2
     high, wide = grow * (bottom - top), grow * (right - left)
     return _filled(top - high, left - wide, bottom + high, right + wide, part.shape)
 
 
 def _scribble(part: np.ndarray, scale: float, d: Numbers) -> np.ndarray:
-    bounds = _bounds(part)
+    bounds = bounding_box(part)
     high, wide = bounds[2] - bounds[0], bounds[3] - bounds[1]
     rows, columns = np.nonzero(part)
     y, x = float(rows.mean()) + 0.5, float(columns.mean()) + 0.5
@@ -155,8 +155,8 @@ def _between(d: Numbers, bounds: tuple[float, float]) -> float:
     return bounds[0] + (bounds[1] - bounds[0]) * d.random()
 
 
-def _bounds(part: np.ndarray) -> tuple[int, int, int, int]:
-    """(top, left, bottom, right), the last two behind the last pixel."""
+def bounding_box(part: np.ndarray) -> tuple[int, int, int, int]:
+    """(top, left, bottom, right) of a mask [H, W] that is not empty, the last two behind the last pixel."""
     rows, columns = np.flatnonzero(part.any(1)), np.flatnonzero(part.any(0))
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 

@@ -32,11 +32,6 @@ _LINE = 13
 _WIDTH = 44  # characters of a text line
 
 
-def contact_sheet(examples: list[Example], columns: int = 4) -> Image.Image:
-    """One cell an example (grid)."""
-    return grid([cell(example) for example in examples], columns)
-
-
 def grid(cells: list[Image.Image], columns: int) -> Image.Image:
     """Cells row by row, columns as wide and rows as high as their largest cell."""
     if not cells:

@@ -51,10 +51,6 @@ def _plain(value):
     return round(float(value), _DIGITS) + 0.0 if isinstance(value, float) else value
 
 
-def _draws(scene: Scene, purpose: int):
-    return scenes.draws(scene.preset, scene.split, scene.index, purpose)
-
-
 def _pictures(scene: Scene):
     return [drawing.draw(scene, side) for side in (64, 128)]
 
@@ -65,24 +61,24 @@ def _geometry(scene: Scene):
 
 
 def _questions(scene: Scene):
-    return questions.questions(scene, _draws(scene, QUESTIONS), 8)
+    return questions.questions(scene, scenes.draws_of(scene, QUESTIONS), 8)
 
 
 def _referring(scene: Scene):
-    return expressions.referring(scene, _draws(scene, REFERRING), 5)
+    return expressions.referring(scene, scenes.draws_of(scene, REFERRING), 5)
 
 
 def _reasoning(scene: Scene):
-    return expressions.reasoning(scene, _draws(scene, REASONING), 3)
+    return expressions.reasoning(scene, scenes.draws_of(scene, REASONING), 3)
 
 
 def _regions(scene: Scene):
-    d, mask = _draws(scene, REGIONS), drawing.draw(scene, 128).mask(0)
+    d, mask = scenes.draws_of(scene, REGIONS), drawing.draw(scene, 128).mask(0)
     return [regions.region(kind, mask, d) for kind in regions.KINDS]
 
 
 def _edits(scene: Scene):
-    d = _draws(scene, EDIT)
+    d = scenes.draws_of(scene, EDIT)
     made = [edits.edit(scene, d), edits.edit(scene, d, absent=True)]
     return [made, edits.region(made[0], 64)]
 
@@ -96,7 +92,7 @@ _PARTS: tuple[tuple[str, Callable], ...] = (
     ("scenes", lambda scene: scene),
     ("pictures", _pictures),
     ("geometry", _geometry),
-    ("captions", lambda scene: captions.caption(scene, _draws(scene, CAPTION))),
+    ("captions", lambda scene: captions.caption(scene, scenes.draws_of(scene, CAPTION))),
     ("questions", _questions),
     ("referring", _referring),
     ("reasoning", _reasoning),

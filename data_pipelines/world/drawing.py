@@ -3,12 +3,13 @@
 """A scene as pixels at any size: picture, instance map, depth, normals, edges; each drawn from the geometry."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 from data_pipelines.errors import DataError
 from data_pipelines.world import shapes
-from data_pipelines.world.scenes import Ground, Scene, Thing, distance, mask, pixel_centres
+from data_pipelines.world.scenes import Ground, Scene, Thing, cover, distance, mask, pixel_centres
 from data_pipelines.world.vocabulary import CANVAS, COLOURS, GROUNDS, SHADE
 
 _PERIOD, _DOT = 4.4, 1.3  # of stripes and dots, and radius of a dot, canvas units
@@ -26,6 +27,10 @@ class Drawing:
         """bool [S, S]: the visible part of things[k]."""
         return self.ids == k + 1
 
+    def union(self, things: Sequence[int]) -> np.ndarray:
+        """bool [S, S]: the visible parts of some things together."""
+        return np.isin(self.ids, [k + 1 for k in things])
+
 
 def draw(scene: Scene, side: int = 128) -> Drawing:
     """Draws the scene with antialiased outlines; a pixel belongs to the nearest thing whose outline its centre is in.
@@ -40,11 +45,11 @@ def draw(scene: Scene, side: int = 128) -> Drawing:
     for k, thing in enumerate(scene.things):
         rows, columns = _window(thing, side)
         x, y = centres[None, columns], centres[rows, None]
-        cover = np.clip(0.5 - scale * distance(thing, x, y), 0.0, 1.0)
+        share = cover(thing, x, y, scale)
         colour = np.multiply.outer(surface(thing, x, y, scale), np.array(COLOURS[thing.colour]) + thing.tint)
         part = canvas[rows, columns]
-        part += cover[..., None] * (colour - part)
-        ids[rows, columns][cover > 0.5] = k + 1
+        part += share[..., None] * (colour - part)
+        ids[rows, columns][share > 0.5] = k + 1
     return Drawing(np.clip(np.rint(canvas), 0, 255).astype(np.uint8), ids)
 
 

@@ -120,7 +120,7 @@ def _shows(scene: Scene, which: Sequence[int], side: int, ground: bool = False) 
     centres = scenes.pixel_centres(side)
     out, free = np.zeros((side, side), bool), np.ones((side, side))  # share of a pixel that nearer things leave
     for k, thing in reversed(list(enumerate(scene.things))):
-        cover = np.clip(0.5 - side / CANVAS * scenes.distance(thing, centres[None, :], centres[:, None]), 0.0, 1.0)
+        cover = scenes.cover(thing, centres[None, :], centres[:, None], side / CANVAS)
         if k in which:
             out |= (cover > 0) & (free > 0)
         free *= 1.0 - cover

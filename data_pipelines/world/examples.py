@@ -15,12 +15,10 @@ from data_pipelines.errors import DataError
 from data_pipelines.example import Example, Expression, Frame, Image, Instance, Mask, Region, Turn
 from data_pipelines.world import captions, clips, drawing, edits, expressions, questions, scenes
 from data_pipelines.world.drawing import Drawing
-from data_pipelines.world.draws import Draws
 from data_pipelines.world.scenes import Scene, Thing
-from data_pipelines.world.vocabulary import SHAPES, SPLITS, VERSION, preset
+from data_pipelines.world.vocabulary import SPLITS, VERSION, preset
 
 GROUND = "ground"  # the one class that is stuff
-CLASSES = (*SHAPES, GROUND)
 COUNTS = {"train": 2**30, "validation": 1_000, "test": 10_000, "open": 10_000}  # records an epoch has by default
 
 
@@ -96,8 +94,13 @@ def words(thing: Thing) -> list[str]:
 
 def box(mask: np.ndarray) -> list[float]:
     """(x, y, width, height) in pixels of the mask's bounding box."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return [float(columns[0]), float(rows[0]), float(np.ptp(columns) + 1), float(np.ptp(rows) + 1)]
+    top, left, bottom, right = regions.bounding_box(mask)
+    return [float(left), float(top), float(right - left), float(bottom - top)]
+
+
+def class_names(preset_name: str) -> list[str]:
+    """The classes of panoptic maps: the preset's shapes, and last the ground."""
+    return [*preset(preset_name).shapes, GROUND]
 
 
 def _objects(out: Example, scene: Scene, drawn: Drawing) -> None:
@@ -115,7 +118,7 @@ def _panoptic(out: Example, scene: Scene, drawn: Drawing) -> None:
         instance.mask = Mask.from_array(drawn.mask(k))
     ground = drawn.ids == 0
     out.instances.append(Instance(category=GROUND, mask=Mask.from_array(ground), box=box(ground)))
-    out.classes = [*preset(scene.preset).shapes, GROUND]
+    out.classes = class_names(scene.preset)
 
 
 def _geometry(out: Example, scene: Scene, drawn: Drawing) -> None:
@@ -126,23 +129,23 @@ def _geometry(out: Example, scene: Scene, drawn: Drawing) -> None:
 
 def _caption(out: Example, scene: Scene, drawn: Drawing) -> None:
     """Read the other way round it is text to image."""
-    text = captions.caption(scene, _draws(scene, scenes.CAPTION)).text
+    text = captions.caption(scene, scenes.draws_of(scene, scenes.CAPTION)).text
     out.turns.append(Turn(role="caption", text=text, images=[0]))
 
 
 def _questions(out: Example, scene: Scene, drawn: Drawing) -> None:
-    for q in questions.questions(scene, _draws(scene, scenes.QUESTIONS), QUESTIONS):
+    for q in questions.questions(scene, scenes.draws_of(scene, scenes.QUESTIONS), QUESTIONS):
         first = not any(turn.role == "user" for turn in out.turns)
         out.turns.append(Turn(role="user", text=q.text, images=[0] if first else []))
         out.turns.append(Turn(role="assistant", text=q.answer))
 
 
 def _referring(out: Example, scene: Scene, drawn: Drawing) -> None:
-    _express(out, scene, drawn, expressions.referring(scene, _draws(scene, scenes.REFERRING), EXPRESSIONS))
+    _express(out, scene, drawn, expressions.referring(scene, scenes.draws_of(scene, scenes.REFERRING), EXPRESSIONS))
 
 
 def _reasoning(out: Example, scene: Scene, drawn: Drawing) -> None:
-    _express(out, scene, drawn, expressions.reasoning(scene, _draws(scene, scenes.REASONING), EXPRESSIONS))
+    _express(out, scene, drawn, expressions.reasoning(scene, scenes.draws_of(scene, scenes.REASONING), EXPRESSIONS))
 
 
 def _express(out: Example, scene: Scene, drawn: Drawing, found: Sequence[expressions.Expression]) -> None:
@@ -153,7 +156,7 @@ def _express(out: Example, scene: Scene, drawn: Drawing, found: Sequence[express
 def _regions(out: Example, scene: Scene, drawn: Drawing) -> None:
     """A hint of each kind, each at a thing that is drawn anew."""
     _objects(out, scene, drawn)
-    d = _draws(scene, scenes.REGIONS)
+    d = scenes.draws_of(scene, scenes.REGIONS)
     for kind in regions.KINDS:
         k = d.integer(0, len(scene.things) - 1)
         mask = Mask.from_array(regions.region(kind, drawn.mask(k), d))
@@ -162,7 +165,7 @@ def _regions(out: Example, scene: Scene, drawn: Drawing) -> None:
 
 def _edit(out: Example, scene: Scene, drawn: Drawing) -> None:
     """The picture is the source. By region, a hint of a kind that is drawn says which things are meant."""
-    d, side = _draws(scene, scenes.EDIT), len(drawn.ids)
+    d, side = scenes.draws_of(scene, scenes.EDIT), len(drawn.ids)
     made = edits.edit(scene, d)
     out.instruction, out.target = made.instruction, picture(drawing.draw(made.target, side).picture)
     out.edit_region = Mask.from_array(edits.region(made, side))
@@ -195,10 +198,6 @@ def _clip(out: Example, scene: Scene, drawn: Drawing) -> None:
                     frame=t,
                 )
             )
-
-
-def _draws(scene: Scene, purpose: int) -> Draws:
-    return scenes.draws(scene.preset, scene.split, scene.index, purpose)
 
 
 QUESTIONS, EXPRESSIONS = 6, 3  # of one Example

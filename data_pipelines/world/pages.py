@@ -168,10 +168,6 @@ def _words(instance: Instance) -> str:
     return " ".join([*instance.attributes, instance.category])
 
 
-def _things(example: Example) -> list[tuple[int, Instance]]:
-    return [(i, instance) for i, instance in enumerate(example.instances) if instance.category != GROUND]
-
-
 def _legend(number: int, instance: Instance) -> Words:
     return [(_MARK, _colour(number)), (f"{number} {_words(instance)}", _BLACK)]
 

@@ -86,6 +86,11 @@ def draws(preset_name: str, split: str, index: int, purpose: int) -> Draws:
     return Draws(VERSION, list(PRESETS).index(preset_name), SPLITS.index(split), index, purpose)
 
 
+def draws_of(scene: Scene, purpose: int) -> Draws:
+    """The stream of one purpose of the scene's name."""
+    return draws(scene.preset, scene.split, scene.index, purpose)
+
+
 def scene(preset_name: str, split: str, index: int, *, things: int | None = None) -> Scene:
     """The scene of this name.
 
@@ -194,6 +199,11 @@ def distance(thing: Thing, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def pixel_centres(side: int) -> np.ndarray:
     """float64 [side], canvas units."""
     return (np.arange(side) + 0.5) * (CANVAS / side)
+
+
+def cover(thing: Thing, x: np.ndarray, y: np.ndarray, scale: float) -> np.ndarray:
+    """Share of the pixels around canvas points that the thing covers, in [0, 1]; scale: pixels per canvas unit."""
+    return np.clip(0.5 - scale * distance(thing, x, y), 0.0, 1.0)
 
 
 def mask(thing: Thing, side: int = 64) -> np.ndarray:

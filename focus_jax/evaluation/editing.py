@@ -23,7 +23,7 @@ def instructed(scene: Scene, absent_every: int, side: int) -> tuple[Edit, np.nda
 
     Of every `absent_every` scenes one gets words that mean nothing in the picture.
     """
-    d = scenes.draws(scene.preset, scene.split, scene.index, scenes.EDIT)
+    d = scenes.draws_of(scene, scenes.EDIT)
     made = edits.edit(scene, d, absent=scene.index % absent_every == absent_every - 1)
     if made.by == "words":
         return made, None
@@ -127,8 +127,7 @@ def _figures(rows: Sequence[dict[str, scores.Score]]) -> dict[str, Figure]:
 
 def meant(edit: Edit, side: int) -> np.ndarray:
     """bool [side, side]: what shows of the things meant; everything for a background."""
-    drawn = drawing.draw(edit.source, side)
-    return np.isin(drawn.ids, [k + 1 for k in edit.things]) if edit.things else np.ones((side, side), bool)
+    return drawing.draw(edit.source, side).union(edit.things) if edit.things else np.ones((side, side), bool)
 
 
 def _leakage(*of: np.ndarray) -> dict[str, Figure]:

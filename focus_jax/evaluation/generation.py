@@ -17,7 +17,7 @@ from focus_jax.evaluation.protocol import Checked
 
 def described(scene: Scene) -> Caption:
     """The caption of one scene."""
-    return captions.caption(scene, scenes.draws(scene.preset, scene.split, scene.index, scenes.CAPTION))
+    return captions.caption(scene, scenes.draws_of(scene, scenes.CAPTION))
 
 
 class Evaluator:

@@ -97,6 +97,11 @@ class Model(Protocol):
 METHODS = ("reconstruct", "chat", "segment", "segment_video", "generate", "edit", "redraw")
 
 
+def batches(total: int, size: int) -> list[tuple[list[int], int]]:
+    """`total` rows in batches of one size, the last filled up with its last row: (rows of a batch, how many count)."""
+    return [([min(j, total - 1) for j in range(i, i + size)], min(size, total - i)) for i in range(0, total, size)]
+
+
 class Checked:
     """A model object whose every answer is checked and whose batches all have one size.
 
@@ -195,9 +200,7 @@ class Checked:
 
     # --------------------------------------------------------------------------------------------------------- checks
     def _batches(self, total: int) -> list[tuple[list[int], int]]:
-        """(rows of a batch, how many of them count) of `total` rows."""
-        size = self.batch_size
-        return [([min(j, total - 1) for j in range(i, i + size)], min(size, total - i)) for i in range(0, total, size)]
+        return batches(total, self.batch_size)
 
     def _call(self, method: str) -> Callable[..., Any]:
         if not callable(function := getattr(self.model, method, None)):

@@ -17,7 +17,7 @@ from focus_jax.evaluation.protocol import Checked
 
 def asked(scene: Scene, count: int) -> list[Question]:
     """The questions about one scene."""
-    return questions.questions(scene, scenes.draws(scene.preset, scene.split, scene.index, scenes.QUESTIONS), count)
+    return questions.questions(scene, scenes.draws_of(scene, scenes.QUESTIONS), count)
 
 
 def same(answer: str, truth: str) -> bool:

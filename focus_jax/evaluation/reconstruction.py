@@ -3,7 +3,7 @@
 """How well the tokenizer gives pictures back (contract 8): photographs, or scenes of the world and what of them its
 checker then reads."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,7 +18,7 @@ from data_pipelines.world.scenes import Scene
 from focus_jax.errors import UserError
 from focus_jax.evaluation import held_out
 from focus_jax.evaluation.figures import Figure, mean
-from focus_jax.evaluation.protocol import Checked
+from focus_jax.evaluation.protocol import Checked, batches
 from focus_jax.models.perceptual import LPIPS
 from focus_jax.stages.tokenizer import to_float
 from focus_jax.training import store
@@ -114,17 +114,10 @@ class Evaluator:
     def _codes(self, model: Any, images: np.ndarray) -> dict[str, Figure]:
         if not callable(getattr(model, "encode", None)):
             return {}
-        hits = np.concatenate([model.encode(batch)[:count] for batch, count in self._batches(images)])
+        each = batches(len(images), self.config.batch_size)
+        hits = np.concatenate([model.encode(images[rows])[:count] for rows, count in each])
         counts = np.bincount(hits.reshape(-1), minlength=model.config.model.tokenizer.pixel.codes)
         return {k: (v, len(images), 0.0) for k, v in histogram_figures("pixel_codebook", counts).items()}
-
-    def _batches(self, *arrays: np.ndarray) -> Iterator[Any]:
-        """Batches of one shape, the last filled up with its last picture: (batch of each array..., how many count)."""
-        size = self.config.batch_size
-        for i in range(0, len(arrays[0]), size):
-            parts = [x[i : i + size] for x in arrays]
-            count = len(parts[0])
-            yield *(np.concatenate([x, np.repeat(x[-1:], size - count, axis=0)]) for x in parts), count
 
     def _perceptual(self, a: np.ndarray, b: np.ndarray) -> Mapping[str, Figure]:
         net = LPIPS()
@@ -139,8 +132,9 @@ class Evaluator:
             boxed = jax.jit(net.init)(jax.random.key(0), jnp.zeros(shape), jnp.zeros(shape))["params"]
             params = jax.tree.map(lambda x: getattr(x, "value", x), boxed, is_leaf=lambda x: hasattr(x, "value"))
         distance = jax.jit(lambda p, x, y: net.apply({"params": p}, to_float(x), to_float(y)))
-        rows = [np.asarray(distance(params, x, y))[:count] for x, y, count in self._batches(a, b)]
-        return {"lpips" if self.config.perceptual else "perceptual_random": mean(np.concatenate(rows))}
+        each = batches(len(a), self.config.batch_size)
+        found = [np.asarray(distance(params, a[rows], b[rows]))[:count] for rows, count in each]
+        return {"lpips" if self.config.perceptual else "perceptual_random": mean(np.concatenate(found))}
 
 
 def _readback(scenes: Sequence[Scene], images: np.ndarray) -> tuple[dict[str, Figure], list[str]]:

@@ -12,9 +12,9 @@ import numpy as np
 from data_pipelines import regions
 from data_pipelines.world import drawing, expressions, scenes
 from data_pipelines.world.drawing import Drawing
-from data_pipelines.world.examples import GROUND
+from data_pipelines.world.examples import GROUND, class_names
 from data_pipelines.world.scenes import Scene
-from data_pipelines.world.vocabulary import COLOURS, preset
+from data_pipelines.world.vocabulary import COLOURS
 from focus_jax.errors import UserError
 from focus_jax.evaluation import held_out
 from focus_jax.evaluation.figures import Figure, bootstrapped, clustered, sums_by
@@ -37,16 +37,15 @@ class Row(NamedTuple):
 
 def said(scene: Scene, referring: int, reasoning: int) -> list[expressions.Expression]:
     """The expressions about one scene."""
-    draws = functools.partial(scenes.draws, scene.preset, scene.split, scene.index)
     return [
-        *expressions.referring(scene, draws(scenes.REFERRING), referring),
-        *expressions.reasoning(scene, draws(scenes.REASONING), reasoning),
+        *expressions.referring(scene, scenes.draws_of(scene, scenes.REFERRING), referring),
+        *expressions.reasoning(scene, scenes.draws_of(scene, scenes.REASONING), reasoning),
     ]
 
 
 def marked(index: int, scene: Scene, drawn: Drawing) -> list[Row]:
     """One object of a scene, marked in every way."""
-    d = scenes.draws(scene.preset, scene.split, scene.index, scenes.REGIONS)
+    d = scenes.draws_of(scene, scenes.REGIONS)
     k = d.choice([k for k in range(len(scene.things)) if drawn.mask(k).any()])
     return [Row(index, kind, regions.region(kind, drawn.mask(k), d), (k,)) for kind in regions.KINDS]
 
@@ -118,7 +117,7 @@ class Evaluator:
         guesses: dict[str, list[tuple[int, int, int]]] = collections.defaultdict(list)
         picks = np.random.default_rng(SEED)
         for k, (row, x, segments) in enumerate(self._answers(rows)):
-            truth = _union(x, row.things)
+            truth = x.union(row.things)
             parts.append(_parts(segments.mask, truth))
             areas = np.bincount(x.ids.ravel(), minlength=len(self._scenes[row.scene].things) + 1)[1:]
             marked_by = {
@@ -142,7 +141,7 @@ class Evaluator:
     # ------------------------------------------------------------------------------------------------------- panoptic
     def _panoptic(self) -> dict[str, Figure]:
         (preset_name,) = {scene.preset for scene in self._scenes}
-        classes = [*preset(preset_name).shapes, GROUND]
+        classes = class_names(preset_name)
         most, _ = collections.Counter(t.shape for scene in self._scenes for t in scene.things).most_common(1)[0]
         sums, cells = [], []
         guesses: dict[str, list[np.ndarray]] = {"all ground": [], f"true masks, all called {most}": []}
@@ -233,10 +232,6 @@ def _scenes(rows: Sequence[Row], chosen: np.ndarray) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------------ pictures
 def _parts(found: np.ndarray, truth: np.ndarray) -> tuple[int, int, int]:
     return *intersection_union(found, truth), int(found.sum())
-
-
-def _union(drawn: Drawing, things: Sequence[int]) -> np.ndarray:
-    return np.isin(drawn.ids, [k + 1 for k in things])
 
 
 def _cells(row: Row, picture: np.ndarray, truth: np.ndarray, found: np.ndarray) -> tuple[Any, ...]:

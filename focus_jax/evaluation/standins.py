@@ -15,6 +15,7 @@ from data_pipelines.world.examples import World
 from data_pipelines.world.vocabulary import VERSION
 from focus_jax.errors import UserError
 from focus_jax.evaluation.figures import Figure, clustered
+from focus_jax.evaluation.protocol import batches
 from focus_jax.ops.sampling import bilinear
 from focus_jax.stages.standins import NAMES, create_encoder, features
 from focus_jax.stages.tokenizer import to_float
@@ -106,12 +107,10 @@ def _objects(
     at_centres: Any, params: Any, arrays: Mapping[str, np.ndarray], size: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """({map: [objects, C]}, labels [objects, attributes], scene of each [objects]) in batches of one shape."""
-    n = len(arrays["image"])
     chunks: list[dict[str, np.ndarray]] = []
-    for start in range(0, n, size):
-        index = np.minimum(np.arange(start, start + size), n - 1)
+    for index, count in batches(len(arrays["image"]), size):
         maps = at_centres(params, arrays["image"][index], arrays["boxes"][index])
-        chunks.append({k: np.asarray(x)[: min(size, n - start)] for k, x in maps.items()})
+        chunks.append({k: np.asarray(x)[:count] for k, x in maps.items()})
     there = arrays["labels"][:, :, 0] >= 0
     maps = {k: np.concatenate([c[k] for c in chunks])[there] for k in chunks[0]}
     return maps, arrays["labels"][there], np.nonzero(there)[0]

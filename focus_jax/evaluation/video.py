@@ -28,7 +28,7 @@ def clips_of(config: Any) -> list[Clip]:
 def named(clip: Clip) -> expressions.Expression | None:
     """One thing of the clip by its attributes, which tell it from the others in every frame; None where none do."""
     first = clip.frames[0]
-    d = scenes.draws(first.preset, first.split, first.index, scenes.REFERRING)
+    d = scenes.draws_of(first, scenes.REFERRING)
     found = expressions.referring(first, d, _EXPRESSIONS)
     return next((e for e in found if e.kind == "attributes"), None)
 

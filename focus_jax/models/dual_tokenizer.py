@@ -21,9 +21,10 @@ from focus_jax.errors import UserError
 from focus_jax.models.convnext import ConvNeXt, convnext_pixels
 from focus_jax.models.convnext import convnext as make_convnext
 from focus_jax.models.fusion import Fusion
+from focus_jax.models.layers import normalised
 from focus_jax.models.pixel_branch import PixelBranch
 from focus_jax.models.qwen_vit import QwenViT, qwen_vit, vit_pixels, vit_size
-from focus_jax.models.semantic_branch import SemanticBranch, normalised
+from focus_jax.models.semantic_branch import SemanticBranch
 from focus_jax.ops.resize import bicubic
 
 BRANCHES = (("pixel",), ("semantic", "pixel"))

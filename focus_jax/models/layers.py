@@ -21,6 +21,13 @@ def at_token_boundary(x: jax.Array) -> jax.Array:
     return nn.with_logical_constraint(x, TOKEN_AXES)
 
 
+def normalised(x: jax.Array, eps: float = 1e-6) -> jax.Array:
+    """Mean 0 and deviation 1 over the last axis, float32: LayerNorm without parameters."""
+    x = x.astype(jnp.float32)
+    x = x - jnp.mean(x, axis=-1, keepdims=True)
+    return x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + eps)
+
+
 class Dense(nn.Module):
     """Linear layer [..., C_in] -> [..., features]; kernel N(0, 1/C_in) cut at two deviations, bias zero."""
 
@@ -51,7 +58,4 @@ class LayerNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         scale, bias = scale_and_bias(self, x.shape[-1])
-        x = x.astype(jnp.float32)
-        x = x - jnp.mean(x, axis=-1, keepdims=True)
-        rstd = jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + self.eps)
-        return (x * rstd * scale + bias).astype(self.dtype)
+        return (normalised(x, self.eps) * scale + bias).astype(self.dtype)

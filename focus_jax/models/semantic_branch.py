@@ -15,18 +15,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from focus_jax.models.layers import Dense, LayerNorm, at_token_boundary
+from focus_jax.models.layers import Dense, LayerNorm, at_token_boundary, normalised
 from focus_jax.models.qwen_vit import Block, grid_positions
 from focus_jax.models.simvq import SimVQ
 from focus_jax.models.stack import run_stack
 from focus_jax.ops.rope import rope_angles
-
-
-def normalised(features: jax.Array) -> jax.Array:
-    """LayerNorm over the last axis without parameters, eps 1e-6, float32: the branch's input and its target."""
-    x = features.astype(jnp.float32)
-    x = x - jnp.mean(x, axis=-1, keepdims=True)
-    return x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + 1e-6)
 
 
 def cosine(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -97,7 +90,7 @@ class SemanticBranch(nn.Module):
         self.decoder = Blocks(out=self.features, norm=True, **common)
 
     def encode(self, features: jax.Array) -> jax.Array:
-        """Tokens [B, h, w, features], not normalised -> continuous z [B, h, w, code_dim] float32."""
+        """Tokens [B, h, w, features] -> continuous z [B, h, w, code_dim] float32; they are `normalised` first."""
         return self.encoder(normalised(features)).astype(jnp.float32)
 
     def quantise(self, z: jax.Array, *, quantise: bool | jax.Array = True) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -12,7 +12,8 @@ from data_pipelines.errors import DataError
 from data_pipelines.example import Instance
 from data_pipelines.readers.world import WorldScenes
 from data_pipelines.world import scenes
-from data_pipelines.world.examples import CLASSES, World, example
+from data_pipelines.world.examples import GROUND, World, example
+from data_pipelines.world.vocabulary import SHAPES
 
 OBJECTS = {"shape_class": "objects", "height": 64, "width": 64}
 
@@ -126,6 +127,6 @@ def test_bad_options_of_the_reader_are_data_errors(source, options, message):
 def test_example_holds_masks_of_every_pixel_and_geometry():
     made = example(scenes.scene("standard", "test", 5), ("objects", "panoptic", "geometry"))
     total = sum(i.mask.to_array().astype(int) for i in made.instances)
-    assert (total == 1).all() and set(made.classes) == set(CLASSES)
+    assert (total == 1).all() and set(made.classes) == {*SHAPES, GROUND}
     assert [i.category for i in made.instances][-1] == "ground"
     assert made.depth.shape == (128, 128) and made.normals.shape == (128, 128, 3) and made.edges.max() == 1

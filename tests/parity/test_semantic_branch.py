@@ -19,7 +19,8 @@ from transformers.models.qwen2_vl import modeling_qwen2_vl as qwen  # noqa: E402
 from transformers.models.qwen2_vl.configuration_qwen2_vl import Qwen2VLVisionConfig  # noqa: E402
 
 from focus_jax.benchmarks import torch_tokenizer as peer  # noqa: E402
-from focus_jax.models.semantic_branch import SemanticBranch, cosine, normalised  # noqa: E402
+from focus_jax.models.layers import normalised  # noqa: E402
+from focus_jax.models.semantic_branch import SemanticBranch, cosine  # noqa: E402
 from focus_jax.training.parts import flatten, unflatten  # noqa: E402
 from focus_jax.weights import dualvitok  # noqa: E402
 from focus_jax.weights.shapes import module_shapes  # noqa: E402
