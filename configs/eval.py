@@ -70,6 +70,7 @@ def _world(evaluator: str, side: int, scenes: int = 1_000) -> ConfigDict:
 def world_reconstruction() -> ConfigDict:
     c = _world("reconstruction", side=64)
     c.perceptual = ""
+    c.probe_scenes = 4_000  # of the split train, on which probes of semantic features learn
     return c
 
 

@@ -10,40 +10,58 @@ from ml_collections import ConfigDict
 
 
 def tokenizer(size: str) -> ConfigDict:
-    """Dual tokenizer: MoVQ encoder and spatially conditioned decoder, SimVQ codebook (FOCUS section 3.3)."""
+    """Dual tokenizer (FOCUS section 3.3): frozen encoders and their fusion, semantic branch, pixel branch, SimVQ."""
+    full = size == "full"
+    c = ConfigDict()
+    c.branches = ("semantic", "pixel")
+    c.form = "focus"  # "illume": the vision tower alone, as the released DualViTok
+    c.high = (
+        768 if full else 128
+    )  # long edge of the hierarchical encoder's picture (FOCUS 3.1); 0: the images themselves
+    c.semantic_dim = 32 if full else 8  # width of a semantic code; its half of the decoder's code map
+    c.pixel = pixel_branch(size)
+    c.semantic = semantic_branch(size)
+    c.vit, c.convnext = vit(size), convnext(size)
+    c.fusion = ConfigDict(dict(levels=("res4", "res5"), width=1024 if full else 96, heads=16 if full else 4))
+    return c
+
+
+def semantic_branch(size: str) -> ConfigDict:
+    """Blocks of the vision tower before and after the codes."""
+    if size == "full":
+        sizes = dict(depth=4, width=1280, heads=16, mlp_ratio=4, codes=32_768, code_block=4_096)
+        return ConfigDict(sizes | dict(code_scale=1.0, scan=True, remat="full"))
+    sizes = dict(depth=2, width=96, heads=4, mlp_ratio=4, codes=2_048, code_block=2_048)
+    return ConfigDict(sizes | dict(code_scale=0.05, scan=False, remat="none"))
+
+
+def pixel_branch(size: str) -> ConfigDict:
+    """MoVQ encoder and spatially conditioned decoder, SimVQ codebook."""
     if size == "full":
         return ConfigDict(
             dict(
-                branches=("pixel",),
-                semantic_dim=32,  # width of a semantic code; its half of the decoder's code map
-                pixel=dict(
-                    patch=1,
-                    groups=32,  # GroupNorm groups, eps 1e-6
-                    code_dim=32,
-                    codes=98_304,
-                    code_block=4_096,  # codes searched at a time: 128 MiB for 4,096 vectors (benchmark codes)
-                    encoder=dict(widths=(128, 128, 256, 256, 512), blocks=2, attention_levels=(4,)),
-                    decoder=dict(widths=(384, 384, 768, 768, 1536), blocks=3, attention_levels=(4,)),
-                    scan=True,
-                    remat="full",
-                ),
+                patch=1,
+                groups=32,  # GroupNorm groups, eps 1e-6
+                code_dim=32,
+                codes=98_304,
+                code_block=4_096,  # codes searched at a time: 128 MiB for 4,096 vectors (benchmark codes)
+                encoder=dict(widths=(128, 128, 256, 256, 512), blocks=2, attention_levels=(4,)),
+                decoder=dict(widths=(384, 384, 768, 768, 1536), blocks=3, attention_levels=(4,)),
+                scan=True,
+                remat="full",
             )
         )
     return ConfigDict(
         dict(
-            branches=("pixel",),
-            semantic_dim=8,
-            pixel=dict(
-                patch=4,  # pixel-unshuffle in the stem: 64 px become 16 x 16, one DC level later 8 x 8 tokens
-                groups=8,
-                code_dim=8,
-                codes=512,
-                code_block=512,
-                encoder=dict(widths=(48, 64), blocks=1, attention_levels=(1,)),
-                decoder=dict(widths=(64, 96), blocks=1, attention_levels=(1,)),
-                scan=False,
-                remat="none",
-            ),
+            patch=4,  # pixel-unshuffle in the stem: 64 px become 16 x 16, one DC level later 8 x 8 tokens
+            groups=8,
+            code_dim=8,
+            codes=512,
+            code_block=512,
+            encoder=dict(widths=(48, 64), blocks=1, attention_levels=(1,)),
+            decoder=dict(widths=(64, 96), blocks=1, attention_levels=(1,)),
+            scan=False,
+            remat="none",
         )
     )
 

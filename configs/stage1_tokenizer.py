@@ -1,9 +1,13 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 1: the tokenizer. Its pixel branch: MoVQ encoder, SimVQ codebook, spatially conditioned decoder, PatchGAN.
+"""Stage 1: the dual tokenizer. Semantic branch on the frozen, fused encoders; pixel branch; a decoder that reads both.
 
 Full recipe (FOCUS Table 6 and section 3.5; what the paper leaves open follows the released ILLUME+ tokenizer):
 
+    python -m focus_jax.convert import --format=qwen2_vl_vision --source=VISION.safetensors \
+        --output=weights/vit.safetensors
+    python -m focus_jax.convert import --format=convnext_classifier --source=pytorch_model.bin \
+        --output=weights/convnext.safetensors
     python -m focus_jax.train --config=configs/stage1_tokenizer.py --workdir=gs://BUCKET/stage1 --distributed \
         --config.data.sources[0].path=/mnt/shards --config.data.validation[0].path=/mnt/shards
 
@@ -29,7 +33,14 @@ def get_config(size: str = "full") -> ConfigDict:
     """Args: size: "full" (the paper's recipe) or "tiny" (minutes on two cores)."""
     if size not in ("full", "tiny"):
         raise ValueError(f"configs/stage1_tokenizer.py:{size}: expected :full or :tiny")
-    tiny = size == "tiny"
+    return recipe(size, models.tokenizer(size))
+
+
+def recipe(size: str, tokenizer: ConfigDict) -> ConfigDict:
+    """The stage for a tokenizer of any branches and form (configs/ablations.py has others than the model's own)."""
+    tiny, semantic = size == "tiny", "semantic" in tokenizer.branches
+    focus = semantic and tokenizer.form == "focus"
+    high = tokenizer.high if focus else 0
     c = ConfigDict()
     c.stage = "tokenizer"  # focus_jax/stages/tokenizer.py
     c.name = f"stage1_tokenizer:{size}"
@@ -37,30 +48,43 @@ def get_config(size: str = "full") -> ConfigDict:
     c.compute_dtype = "float32" if tiny else "bfloat16"  # parameters, losses, norms and the quantiser stay float32
 
     c.model = ConfigDict()
-    c.model.tokenizer = models.tokenizer(size)
+    c.model.tokenizer = tokenizer
     c.model.discriminator = models.discriminator(size)
     c.model.perceptual = models.perceptual(size)
 
     c.loss = ConfigDict()
     c.loss.reconstruction = "l1"  # FOCUS 3.3; ILLUME+ used "l2"
     c.loss.weights = ConfigDict()  # a term of weight 0 is not computed, its network is not built
-    c.loss.weights.reconstruction = 1.0  # this and the next three: ILLUME+ tokenizer config
-    c.loss.weights.quantiser = 1.0  # codebook + 0.25 commitment
+    c.loss.weights.reconstruction = 1.0  # this and the others: ILLUME+ tokenizer config
+    c.loss.weights.pixel_quantiser = 1.0  # codebook + 0.25 commitment
+    c.loss.weights.semantic = 1.0  # 1 - cosine with the frozen tower's features
+    c.loss.weights.semantic_quantiser = 0.25 if tiny else 1.0  # tiny: more of its codes stay in use (docs/tiny.md)
     c.loss.weights.perceptual = 0.0 if tiny else 1.0  # LPIPS; tiny: no gain measured in minutes
     c.loss.weights.adversarial = 0.0 if tiny else 0.5  # also the weight of the discriminator's hinge loss
     c.loss.adversarial_from = 20_000  # step from which D and its gradient count
     c.loss.commitment = 0.25
-    c.loss.codebook_start = (
-        100 if tiny else 1_000
-    )  # unquantised steps before the codebook takes z's statistics; 0 = off
+    # Unquantised steps before the codebooks take the mean and covariance of their vectors; 0 = off, as for a tokenizer
+    # that config.init brings.
+    c.loss.codebook_start = 100 if tiny else 1_000
+    # ILLUME+ at 256 px: a share `rate` of the pixel codes in a share `rows` of the pictures is another picture's.
+    c.loss.pixel_drop = ConfigDict({"rate": 0.1, "rows": 0.1, "until": 10**9 if tiny else 136_000})
 
     # Where parts come from: a run directory, an Orbax step, a safetensors file with our paths, or "random".
     c.init = ConfigDict({"tokenizer": "random", "discriminator": "random", "perceptual": "random"})
+    folder = "assets" if tiny else "weights"
+    if semantic:
+        c.init["tokenizer/vit"] = f"{folder}/vit.safetensors"
+    if focus:
+        c.init["tokenizer/convnext"] = f"{folder}/convnext.safetensors"
     c.init_weights = "ema"  # from a run take EMA where there is one; "raw" switches
     c.alias = ConfigDict()  # names that are not leaves: {name: part they stand for}
 
     # Path patterns to groups, last match wins; groups below. Buffers (frozen codebook) are a group of their own.
-    assign = [("tokenizer/pixel/.*", "pixel")]
+    assign = [("tokenizer/pixel/.*", "pixel")]  # its decoder is there without pixel codes too
+    if semantic:
+        assign += [("tokenizer/semantic/.*", "semantic"), ("tokenizer/vit/.*", "frozen")]
+    if focus:
+        assign += [("tokenizer/fusion/.*", "semantic"), ("tokenizer/convnext/.*", "frozen")]
     if c.loss.weights.adversarial:
         assign += [("discriminator/.*", "discriminator")]
     if c.loss.weights.perceptual:
@@ -68,6 +92,7 @@ def get_config(size: str = "full") -> ConfigDict:
     c.assign = tuple(assign)
     c.groups = ConfigDict()
     c.groups.pixel = _adam(lr=2.5e-3 if tiny else 2e-4, tiny=tiny, ema=0.99 if tiny else 0.0)  # 2e-4: FOCUS Table 6
+    c.groups.semantic = _adam(lr=1.5e-3 if tiny else 1e-4, tiny=tiny, ema=0.99 if tiny else 0.0)  # 1e-4: FOCUS Table 6
     c.groups.discriminator = _adam(lr=1e-4, tiny=tiny, ema=0.0)  # ILLUME+
     c.groups.frozen = ConfigDict({"trained": False, "dtype": "float32"})
 
@@ -81,16 +106,15 @@ def get_config(size: str = "full") -> ConfigDict:
         # Without a path the world is drawn as it is read; with the path of prepared data those are read.
         source = {"name": "world", "path": "", "reader": "world", "weight": 1.0, "options": {"preset": "easy"}}
         held_out = source | {"options": {"preset": "easy", "count": 256}}
-        stream = {"shape_class": "picture", "height": 64, "width": 64, "batch_size": 8, "share": 1}
-        c.data.phases = [{"steps": 3_000, "streams": [stream]}]
+        c.data.phases = [{"steps": 4_000, "streams": buckets.picture_streams([(64, 64)], 8, high=high)}]
     else:
         held_out = source = {"name": "pictures", "path": "data/pictures", "reader": "", "weight": 1.0}
         c.data.phases = [  # FOCUS 3.5: 136k steps at 256, 28k at 512, batch 256
             {
                 "steps": 136_000,
-                "streams": buckets.picture_streams(256, 256, dict(zip(buckets.ANCHORS_256, SHARES.values()))),
+                "streams": buckets.picture_streams(256, 256, dict(zip(buckets.ANCHORS_256, SHARES.values())), high),
             },
-            {"steps": 28_000, "streams": buckets.picture_streams(512, 256, SHARES)},
+            {"steps": 28_000, "streams": buckets.picture_streams(512, 256, SHARES, high)},
         ]
     c.data.sources = [source]
     c.data.validation = [dict(held_out)]  # its validation split

@@ -46,6 +46,12 @@ def serves(prepared: Bucket, bucket: Bucket) -> bool:
     return prepared[0] * bucket[1] == prepared[1] * bucket[0] and prepared[0] >= bucket[0]
 
 
+def high_size(bucket: Bucket, high: int) -> Bucket:
+    """(height, width) of a bucket's picture at a long edge of `high` pixels: what the hierarchical encoder reads."""
+    height, width = (max(1, round(side * high / max(bucket))) for side in bucket)
+    return height, width
+
+
 def parse(text: str) -> list[Bucket]:
     """'512' or '256' for the anchors of that resolution, else 'HxW,HxW,...'."""
     if text.isdigit() and int(text) in ANCHORS:
@@ -64,7 +70,7 @@ def name(bucket: Bucket) -> str:
 
 
 def picture_streams(
-    resolution: int | Iterable[Bucket], batch_size: int, shares: dict[Bucket, int] | int = 1
+    resolution: int | Iterable[Bucket], batch_size: int, shares: dict[Bucket, int] | int = 1, high: int = 0
 ) -> list[dict]:
     """Config streams of the shape class 'picture', one a bucket.
 
@@ -72,6 +78,7 @@ def picture_streams(
       resolution: 256 or 512 for the 11 anchors, or the (height, width) buckets themselves.
       batch_size: global rows of a batch, the same for every bucket.
       shares: how many batches of a block come from each bucket; a dict leaves out the buckets that it does not name.
+      high: long edge of the pictures' high-resolution copies; 0 for none.
     """
     if isinstance(resolution, int):
         if resolution not in ANCHORS:
@@ -84,6 +91,7 @@ def picture_streams(
         raise DataError(f"shares: {sorted(unknown)} are not among the buckets {chosen}.")
     return [
         {"shape_class": "picture", "height": h, "width": w, "batch_size": batch_size, "share": shares[h, w]}
+        | ({"high": high} if high else {})
         for h, w in chosen
         if (h, w) in shares
     ]

@@ -23,7 +23,7 @@ from data_pipelines.batches import Batches, Pass
 from data_pipelines.errors import DataError
 from data_pipelines.mixture import Mixture
 from data_pipelines.schedule import Schedule
-from data_pipelines.shards import Shards
+from data_pipelines.shards import Shards, stored_codes
 from data_pipelines.world.examples import World
 
 
@@ -36,6 +36,8 @@ class Loader:
       element  uint32 [rows], the global element index (modulo 2^32)
       bad      int32 [rows], how many records were replaced on the way to this row
     Bad records are listed in WORKDIR/bad_records.HOST.jsonl when their batch is taken.
+
+    `stores_codes`: whether batches hold codes stored with the data; then call `check_codes` before training on them.
 
     Args:
       config: config.data, a ConfigDict or dict with settings.FIELDS.
@@ -63,6 +65,13 @@ class Loader:
         self.problems = _ProblemList(workdir, host)
         self._open: list[BatchIterator] = []
         mixtures = []
+        self.stores_codes = any(rows_lib.grids(stream) for stream in self.schedule.streams)
+        if moved := [name for name in ("flip", "random_crop") if self.stores_codes and self.config[name]]:
+            value = self.config[moved[0]]
+            raise DataError(
+                f"data.{moved[0]}: is {value}, expected {type(value)()} with streams of shape class codes, which were "
+                "stored for the centre crop, not flipped."
+            )
         for stream in self.schedule.streams:
             if stream["shape_class"] not in rows_lib.FIELDS:
                 expected = ", ".join(rows_lib.FIELDS)
@@ -78,23 +87,23 @@ class Loader:
 
         A source without records of a bucket takes no part in that bucket's streams.
         """
+        grids = rows_lib.grids(stream)
         found = []
         for source in self.config[group]:
             if source["name"] in self._objects:
                 data = self._objects[source["name"]](source.get("split", split), stream)
-            elif source.get("reader") == "world" and not source.get("path"):
+            elif source.get("reader") == "world" and not source.get("path") and not grids:
                 options = source.get("options") or {}
                 data = World(name=source["name"], split=source.get("split", split), **options)
             else:
-                if not source.get("path"):
-                    raise DataError(f"data.{group}: '{source['name']}' has no path, expected a prepared directory.")
                 bucket = stream["height"], stream["width"]
                 data = Shards(
-                    source["path"],
+                    _path(group, source),
                     source.get("split", split),
                     bucket,
                     name=source["name"],
                     verify=self.config["verify"],
+                    grids=grids,
                 )
             if len(data):
                 found.append((source, data))
@@ -152,6 +161,19 @@ class Loader:
         iterator = BatchIterator(batches, k, self.config, self.problems)
         self._open = [other for other in self._open if not other.closed] + [iterator]
         return iterator
+
+    def check_codes(self, fingerprint: str) -> None:
+        """Refuses sources whose stored codes are of another tokenizer than the one with this fingerprint."""
+        for group in ("sources", "validation"):
+            for source in self.config[group]:
+                if source["name"] in self._objects:
+                    continue
+                stored = stored_codes(_path(group, source))["fingerprint"]
+                if stored != fingerprint:
+                    raise DataError(
+                        f"{source['path']}: stores codes of the tokenizer {stored}, expected those of {fingerprint}, "
+                        "which this run uses; prepare the codes again (python -m data_pipelines.prepare codes)."
+                    )
 
     def close(self) -> None:
         """Ends every iterator that is still open, and its worker processes."""
@@ -236,6 +258,12 @@ class BatchIterator:
 
     def __exit__(self, *_):
         self.close()
+
+
+def _path(group: str, source: Mapping) -> str:
+    if not source.get("path"):
+        raise DataError(f"data.{group}: '{source['name']}' has no path, expected a prepared directory.")
+    return source["path"]
 
 
 def _check_rows(rows, stream: dict) -> np.ndarray:

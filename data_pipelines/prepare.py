@@ -7,6 +7,7 @@
   python -m data_pipelines.prepare tfds --source=DATA_SET_DIR --output=DIR
   python -m data_pipelines.prepare photographs --output=DIR
   python -m data_pipelines.prepare world --output=DIR --preset=standard --tasks=panoptic,referring --train=20000
+  python -m data_pipelines.prepare codes --tokenizer=RUN --source=PREPARED --output=DIR
 
 Every picture is decoded once to see that it is whole; then records that the filters or the de-duplication refuse are
 dropped and counted by reason in DIR/manifest.json, and the rest are stored as they came (never re-encoded). A record
@@ -14,6 +15,8 @@ that cannot be read is listed in DIR/bad_records.jsonl; more of them than --bad-
 
 Interrupted at any point, DIR holds no manifest and no half-written shard under a shard's name; the same command goes on
 where it stopped and ends with the same bytes as an uninterrupted run.
+
+`codes` is no reader: it writes a prepared directory again, with each picture's codes (`codes --help`).
 """
 
 import argparse
@@ -24,18 +27,16 @@ import hashlib
 import inspect
 import json
 import sys
-import time
 
 from etils import epath
 
 from data_pipelines import buckets as buckets_lib
-from data_pipelines import dedup, readers, shards, transforms
+from data_pipelines import codes, dedup, jobs, readers, shards, transforms
 from data_pipelines.engine import Local
 from data_pipelines.errors import DataError
 from data_pipelines.example import SCHEMA_VERSION, Example, Image, encode
+from data_pipelines.progress import progress
 
-BAD_RECORDS = "bad_records.jsonl"
-_WORK = ".prepare"
 SPLITS = ("train", "validation", "test")
 
 
@@ -98,25 +99,22 @@ def prepare(
         "partitions": len(partitions),
         "source_listing": hashlib.sha256(json.dumps(partitions).encode()).hexdigest(),
     }
-    if (output / shards.MANIFEST).exists():
-        manifest = shards.read_manifest(output)
-        if manifest["job"] != job:
-            raise DataError(f"{output}: holds data of another source or other options, expected an empty --output.")
-        return manifest
-    work = output / _WORK
-    _claim(work, output, job)
+    if (done := jobs.finished(output, job)) is not None:
+        return done
+    work = jobs.claim(output, job)
 
     scan = functools.partial(_scan, reader, options, work)
     scans = []
-    for found in _progress("scan", engine.map(scan, list(enumerate(partitions))), len(partitions)):
+    for found in progress("scan", engine.map(scan, list(enumerate(partitions))), len(partitions), "partitions"):
         scans.append(found)
-        _check_budget(scans, bad_budget, output)
-    _write_bad_records(scans, output)
+        jobs.check_budget(_bad(scans), bad_budget, output)
+    bad = _bad(scans)
+    jobs.write_bad_records(bad, output)
     decisions, dropped = _decide(scans, options)
     write = functools.partial(_write, reader, output)
     items = [(number, partition, keep) for (number, partition), keep in zip(enumerate(partitions), decisions)]
     splits: dict[str, dict[str, list]] = {}
-    for entries in _progress("write", engine.map(write, items), len(partitions)):
+    for entries in progress("write", engine.map(write, items), len(partitions), "partitions"):
         for split, bucket, entry in entries:
             splits.setdefault(split, {}).setdefault(bucket, []).append(entry)
     manifest = {
@@ -124,13 +122,12 @@ def prepare(
         "job": job,
         "records": {s: {b: sum(e["records"] for e in es) for b, es in bs.items()} for s, bs in splits.items()},
         "dropped": dict(dropped),
-        "bad": sum("bad" in record for found in scans for record in found),
+        "bad": len(bad),
         "splits": splits,
     }
     if not splits:
         raise DataError(f"{source or name}: no record is left, expected some; dropped: {dict(dropped) or 'none'}.")
-    shards.write_json(output / shards.MANIFEST, manifest)
-    work.rmtree()
+    jobs.finish(output, manifest)
     return manifest
 
 
@@ -238,32 +235,15 @@ def _check_keys(good: list) -> None:
         seen.add(record["key"])
 
 
-def _check_budget(scans: list, budget: int, output: epath.Path) -> None:
-    bad = [record for found in scans for record in found if "bad" in record]
-    if len(bad) > budget:
-        _write_bad_records(scans, output)
-        raise DataError(
-            f"{output / BAD_RECORDS}: {len(bad)} bad records, expected at most --bad-budget={budget}; "
-            f"the last one: {bad[-1]['bad']}"
-        )
-
-
-def _write_bad_records(scans: list, output: epath.Path) -> None:
-    lines = [
-        json.dumps({"key": record["key"], "reason": record["bad"]}) + "\n"
-        for found in scans
-        for record in found
-        if "bad" in record
-    ]
-    with shards.writing(output / BAD_RECORDS):
-        (output / BAD_RECORDS).write_text("".join(lines))
+def _bad(scans: list[list[dict]]) -> list[dict]:
+    return [{"key": r["key"], "reason": r["bad"]} for found in scans for r in found if "bad" in r]
 
 
 # ----------------------------------------------------------------------------------------- second pass, in parallel
 def _write(reader, output: epath.Path, item: tuple[int, str, list]) -> list[list]:
     """Writes the records to keep of a partition and returns [[split, bucket, manifest entry of the shard], ...]."""
     number, partition, keep = item
-    marker = output / _WORK / f"write-{number:05d}.json"
+    marker = output / jobs.WORK / f"write-{number:05d}.json"
     decision = hashlib.sha256(json.dumps(keep).encode()).hexdigest()
     if marker.exists():
         done = json.loads(marker.read_text())
@@ -297,36 +277,6 @@ def _write(reader, output: epath.Path, item: tuple[int, str, list]) -> list[list
     return entries
 
 
-def _claim(work: epath.Path, output: epath.Path, job: dict) -> None:
-    """Makes the work directory of this job, or checks that the one there is of the same job."""
-    path = work / "job.json"
-    with shards.writing(output):
-        claimed = json.loads(path.read_text()) if path.exists() else None
-    if claimed is None:
-        with shards.writing(output):
-            others = [p.name for p in output.iterdir() if p.name != _WORK] if output.exists() else []
-        if others:
-            raise DataError(f"{output}: holds {sorted(others)[0]}, expected an empty or new directory for --output.")
-        shards.write_json(path, job)
-    elif claimed != job:
-        raise DataError(
-            f"{output}: holds an interrupted run of another source or other options, expected the same; remove it."
-        )
-
-
-def _progress(what: str, results, total: int):
-    """Passes results through and keeps a line with the estimated time to go on standard error."""
-    start = last = time.monotonic()
-    live = sys.stderr.isatty()
-    for done, result in enumerate(results, 1):
-        yield result
-        now = time.monotonic()
-        if now - last > (0.5 if live else 30) or (live and done == total):
-            last, left = now, (now - start) / done * (total - done)
-            line = f"{what} {done}/{total} partitions, {now - start:.0f} s, ETA {left:.0f} s"
-            print(f"\r{line:<70}" if live else line, end="" if live and done < total else "\n", file=sys.stderr)
-
-
 # ----------------------------------------------------------------------------------------------------------- command
 def _parser(cls=None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -336,7 +286,7 @@ def _parser(cls=None) -> argparse.ArgumentParser:
     )
     default = Options(**getattr(cls, "defaults", {}))
     add = parser.add_argument
-    add("name", choices=sorted(readers.READERS), help="reader; `NAME --help` adds its own options")
+    add("name", choices=sorted(readers.READERS), help="reader, or codes; `NAME --help` adds its own options")
     add("--source", default="", help="directory of the raw data")
     add("--output", required=True, help="directory of the shards")
     add("--buckets", type=buckets_lib.parse, default=list(default.buckets), metavar="256|512|HxW,...")
@@ -363,6 +313,8 @@ def _reader_options(cls) -> list[inspect.Parameter]:
 
 def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
+    if next((word for word in argv if not word.startswith("-")), None) == codes.NAME:
+        return codes.main(argv)
     try:
         named = next((argument for argument in argv if argument in readers.READERS), None)
         cls = readers.get(named) if named else None
@@ -374,8 +326,7 @@ def main(argv: list[str] | None = None) -> int:
     except DataError as error:
         print(f"prepare: {error}", file=sys.stderr)
         return 2
-    for split, counts in manifest["records"].items():
-        print(f"{split}: " + ", ".join(f"{count} at {bucket}" for bucket, count in counts.items()))
+    jobs.print_records(manifest)
     print(f"dropped: {manifest['dropped'] or 'none'}; bad: {manifest['bad']}; written to {output}")
     return 0
 

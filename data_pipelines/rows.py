@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shape classes: what a row of a batch holds and how it is made from an Example (contract 3).
 
-picture    image
+picture    image, and where the stream has `high`, the same crop at a long edge of so many pixels
 objects    image, and what stands where in it: category and attributes as numbers, boxes
+codes      picture's, and the codes that `prepare codes` stored with the record; crop and flip must be off
 """
 
 import numpy as np
 
-from data_pipelines import transforms
+from data_pipelines import buckets, transforms
 from data_pipelines.errors import DataError
 from data_pipelines.example import Example
 from data_pipelines.world import vocabulary
@@ -16,13 +17,18 @@ from data_pipelines.world import vocabulary
 MAX_OBJECTS = 8  # rows of labels a picture has room for
 # Words of Instance.category and Instance.attributes that become numbers, a column each.
 LABELS = (vocabulary.SHAPES, tuple(vocabulary.COLOURS), vocabulary.SIZES, vocabulary.MATERIALS)
+BRANCHES = ("semantic", "pixel")  # of codes
 _NUMBER = {word: (column, i) for column, words in enumerate(LABELS) for i, word in enumerate(words)}
 
 Fields = dict[str, tuple[tuple[int, ...], type]]
 
 
 def picture_fields(stream: dict) -> Fields:
-    return {"image": ((stream["height"], stream["width"], 3), np.uint8)}
+    bucket = stream["height"], stream["width"]
+    found: Fields = {"image": ((*bucket, 3), np.uint8)}
+    if stream.get("high"):
+        found["high"] = ((*buckets.high_size(bucket, stream["high"]), 3), np.uint8)
+    return found
 
 
 def objects_fields(stream: dict) -> Fields:
@@ -36,7 +42,20 @@ def objects_fields(stream: dict) -> Fields:
     }
 
 
-FIELDS = {"picture": picture_fields, "objects": objects_fields}
+def codes_fields(stream: dict) -> Fields:
+    """semantic_codes, pixel_codes: of the branches whose grid the stream names."""
+    return picture_fields(stream) | {f"{branch}_codes": (grid, np.int32) for branch, grid in grids(stream).items()}
+
+
+FIELDS = {"picture": picture_fields, "objects": objects_fields, "codes": codes_fields}
+
+
+def grids(stream: dict) -> dict[str, tuple[int, int]]:
+    """(h, w) of the codes that a stream's rows hold, by branch."""
+    if stream["shape_class"] != "codes":
+        return {}
+    named = {branch: stream.get(f"{branch}_grid") for branch in BRANCHES}
+    return {branch: (grid[0], grid[1]) for branch, grid in named.items() if grid}
 
 
 def fields(stream: dict) -> Fields:
@@ -53,11 +72,30 @@ def row(example: Example, stream: dict, **options) -> dict[str, np.ndarray]:
     if not example.images:
         raise DataError(f"{example.id}: has no image, expected one.")
     bucket = stream["height"], stream["width"]
-    image, placement = transforms.place(example.images[0].data, bucket, name=example.id, **options)
+    original = transforms.decode(example.images[0].data, example.id)
+    image, placement = transforms.place(original, bucket, name=example.id, **options)
     out = {"image": image}
+    if stream.get("high"):
+        out["high"] = placement.cut(original, buckets.high_size(bucket, stream["high"]))
     if stream["shape_class"] == "objects":
         out |= _objects(example, placement, bucket)
+    if stream["shape_class"] == "codes":
+        out |= _codes(example, grids(stream))
     return out
+
+
+def _codes(example: Example, grids: dict[str, tuple[int, int]]) -> dict[str, np.ndarray]:
+    found = {}
+    for branch, grid in grids.items():
+        codes = getattr(example.codes, branch, None)
+        if codes is None:
+            raise DataError(f"{example.id}: has no {branch} codes, expected those of `data_pipelines.prepare codes`.")
+        if codes.dtype != np.int32 or codes.shape != grid:
+            raise DataError(
+                f"{example.id}: {branch} codes are {codes.dtype}{list(codes.shape)}, expected int32{list(grid)}."
+            )
+        found[f"{branch}_codes"] = codes
+    return found
 
 
 def _objects(example: Example, placement: transforms.Placement, bucket: tuple[int, int]) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ from data_pipelines import seeds
 from data_pipelines.errors import DataError
 
 STREAM_FIELDS = {"shape_class": str, "height": int, "width": int, "batch_size": int, "share": int}
+GRIDS = ("semantic_grid", "pixel_grid")  # optional fields: (h, w) of stored codes
 
 
 class Schedule:
@@ -80,11 +81,22 @@ def _phase(phase: Mapping, p: int) -> tuple[int, list[dict]]:
     if not streams:
         raise DataError(f"{where}.streams: is empty, expected at least one stream.")
     for i, stream in enumerate(streams):
-        if set(stream) != set(STREAM_FIELDS):
-            raise DataError(f"{where}.streams[{i}]: has {sorted(stream)}, expected {sorted(STREAM_FIELDS)}.")
-        for field, kind in STREAM_FIELDS.items():
-            value = stream[field]
+        if set(stream) - {"high", *GRIDS} != set(STREAM_FIELDS):
+            raise DataError(
+                f"{where}.streams[{i}]: has {sorted(stream)}, expected {sorted(STREAM_FIELDS)} and, for pictures, high "
+                f"or, for codes, {' or '.join(GRIDS)}."
+            )
+        for field, kind in (STREAM_FIELDS | {"high": int}).items():
+            value = stream.get(field, 1)
             if type(value) is not kind or (isinstance(value, int) and value < 1):
                 expected = "a positive int" if kind is int else "a string"
                 raise DataError(f"{where}.streams[{i}].{field}: is {value!r}, expected {expected}.")
+        for field in GRIDS:
+            grid = stream.get(field, (1, 1))
+            if not (isinstance(grid, list | tuple) and len(grid) == 2 and all(type(n) is int and n > 0 for n in grid)):
+                raise DataError(f"{where}.streams[{i}].{field}: is {grid!r}, expected two positive ints, (h, w).")
+        if (stream["shape_class"] == "codes") != any(field in stream for field in GRIDS):
+            raise DataError(
+                f"{where}.streams[{i}]: expected {' or '.join(GRIDS)} with the shape class codes, and with no other."
+            )
     return phase["steps"], streams

@@ -16,6 +16,7 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from array_record.python.array_record_module import ArrayRecordWriter
@@ -42,12 +43,23 @@ def read_manifest(directory) -> dict:
     try:
         manifest = json.loads(path.read_text())
         version = manifest["schema_version"]
-        _ = manifest["splits"]
+        _ = manifest["splits"], manifest.get("codes") and (manifest["codes"]["fingerprint"], manifest["codes"]["grids"])
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: is not a manifest ({error!r}), expected JSON with schema_version, splits.") from error
     if version != SCHEMA_VERSION:
         raise DataError(f"{path}: schema_version is {version}, expected {SCHEMA_VERSION}; prepare the data again.")
     return manifest
+
+
+def stored_codes(directory) -> dict:
+    """What the manifest of a prepared directory says of its codes. Raises: DataError where it stores none."""
+    codes = read_manifest(directory).get("codes")
+    if not codes:
+        raise DataError(
+            f"{directory}: stores no codes, expected some for streams of shape class codes; "
+            f"python -m data_pipelines.prepare codes --source={directory} writes a directory that does."
+        )
+    return codes
 
 
 def checksum(path) -> str:
@@ -143,9 +155,20 @@ class Shards:
 
     Records prepared for the bucket itself are used, or else those of the prepared buckets of the same aspect ratio that
     are at least as large. `len` is 0 where there are none.
+
+    grids: {branch: (h, w)} of the codes that will be read; they must be there, and for the bucket itself.
     """
 
-    def __init__(self, directory, split: str, bucket: buckets_lib.Bucket, *, name: str = "", verify: str = "auto"):
+    def __init__(
+        self,
+        directory,
+        split: str,
+        bucket: buckets_lib.Bucket,
+        *,
+        name: str = "",
+        verify: str = "auto",
+        grids: Mapping[str, tuple[int, int]] | None = None,
+    ):
         if verify not in VERIFY:
             raise DataError(f"data.verify: is {verify!r}, expected one of {', '.join(VERIFY)}.")
         self.directory, self.split = epath.Path(directory), split
@@ -155,6 +178,8 @@ class Shards:
         prepared = manifest["splits"].get(split, {})
         usable = {b: e for b, e in prepared.items() if buckets_lib.serves(buckets_lib.parse(b)[0], self.bucket)}
         exact = buckets_lib.name(self.bucket)
+        if grids:
+            _check_codes(directory, exact, sorted(usable), grids)
         chosen = [exact] if exact in usable else sorted(usable)
         self.shards = [shard for b in chosen for shard in prepared[b]]
         self._ends = [0]
@@ -211,3 +236,19 @@ class Shards:
 
     def __getstate__(self):
         return self.__dict__ | {"_reader": None}
+
+
+def _check_codes(directory, bucket: str, usable: list[str], grids: Mapping[str, tuple[int, int]]) -> None:
+    stored = stored_codes(directory)["grids"]
+    if usable and bucket not in usable:
+        raise DataError(
+            f"{directory}: stores codes of pictures of {', '.join(usable)}, expected {bucket}: codes serve no other "
+            f"size; prepare them with --buckets={bucket}."
+        )
+    for branch, grid in grids.items():
+        if usable and tuple(stored[bucket].get(branch, ())) != grid:
+            found = "none" if branch not in stored[bucket] else "{} x {}".format(*stored[bucket][branch])
+            raise DataError(
+                f"{directory}: the grid of {branch} codes at {bucket} is {found}, expected {grid[0]} x {grid[1]} as "
+                f"the stream's {branch}_grid says."
+            )

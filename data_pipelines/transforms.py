@@ -18,6 +18,7 @@ What `decode` does with unusual files:
 import dataclasses
 import io
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
@@ -81,11 +82,13 @@ def cover(image: Image.Image, bucket: buckets.Bucket) -> Image.Image:
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """Where a picture's pixels went: x' = scale[0] * x - left, y' = scale[1] * y - top, then mirrored in `width`."""
+    """Where a picture's pixels went: x' = scale[0] * x - left, y' = scale[1] * y - top, of that a crop of height x
+    width, then mirrored."""
 
     scale: tuple[float, float]
     left: int
     top: int
+    height: int
     width: int
     flipped: bool
 
@@ -97,9 +100,20 @@ class Placement:
             out[:, 0] = self.width - out[:, 0] - out[:, 2]
         return out
 
+    def cut(self, original: Image.Image, size: tuple[int, int]) -> np.ndarray:
+        """The same crop of `original`, the picture as decoded, at another size (H, W): uint8 [H, W, 3]."""
+        x, y = self.scale
+        box = self.left / x, self.top / y, (self.left + self.width) / x, (self.top + self.height) / y
+        # Rounding must not put the box outside the picture.
+        box = box[0], box[1], min(box[2], original.width), min(box[3], original.height)
+        image = original
+        if box != (0, 0, *original.size) or size != (original.height, original.width):
+            image = original.resize(size[::-1], Image.Resampling.LANCZOS, box=box)
+        return np.asarray(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.flipped else image)
+
 
 def place(
-    data: bytes,
+    original: Image.Image,
     bucket: buckets.Bucket,
     *,
     rng: np.random.Generator | None = None,
@@ -108,7 +122,7 @@ def place(
     max_crop_loss: float = buckets.MAX_CROP_LOSS,
     name: str = "image",
 ) -> tuple[np.ndarray, Placement]:
-    """Decodes `data` to the bucket: resize to cover, crop (centre, or anywhere), flip with probability `flip`.
+    """Brings a decoded picture to the bucket: resize to cover, crop (centre, or anywhere), flip with chance `flip`.
 
     Without `rng` the crop is the centre and nothing is flipped. With it three numbers are drawn whatever the options,
     so that switching one of them leaves the others' outcome alone.
@@ -116,9 +130,8 @@ def place(
     Returns:
       uint8 [H, W, 3], and where its pixels came from.
     Raises:
-      DataError: a picture that does not decode, or that would lose more than `max_crop_loss` to the crop.
+      DataError: a picture that would lose more than `max_crop_loss` to the crop.
     """
-    original = decode(data, name)
     height, width = bucket
     loss = buckets.crop_loss(original.height, original.width, bucket)
     if loss > max_crop_loss:
@@ -137,12 +150,57 @@ def place(
     flipped = bool(u_flip < flip)
     if flipped:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return np.asarray(image), Placement(scale, left, top, width, flipped)
+    return np.asarray(image), Placement(scale, left, top, height, width, flipped)
 
 
-def picture(data: bytes, bucket: buckets.Bucket, **options) -> np.ndarray:
-    """The picture that `place` makes, uint8 [H, W, 3]."""
-    return place(data, bucket, **options)[0]
+def picture(data: bytes, bucket: buckets.Bucket, *, name: str = "image", **options) -> np.ndarray:
+    """The picture that `place` makes of encoded bytes, uint8 [H, W, 3]. Raises: DataError, also of `decode`."""
+    return place(decode(data, name), bucket, name=name, **options)[0]
+
+
+# --------------------------------------------------------------------------------------------------- the whole picture
+MEAN_COLOUR = (124, 116, 104)  # ImageNet's, all but zero once normalised for the hierarchical encoder
+MIN_SIDE, MAX_ASPECT = 16, 4  # pixels of a side, longer side / shorter side
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """Where a whole picture of `size` stands on the canvas of `bucket`: its `inside` topmost, leftmost pixels. The rest
+    is mean colour. All are (H, W)."""
+
+    size: tuple[int, int]
+    bucket: buckets.Bucket
+    inside: tuple[int, int]
+
+    def canvas(self, image: Image.Image, high: int = 0) -> np.ndarray:
+        """uint8 [H, W, 3]: the bucket's canvas, or the same at a long edge of `high` pixels."""
+        size = buckets.high_size(self.bucket, high) if high else self.bucket
+        inside = [max(1, round(i * s / b)) for i, s, b in zip(self.inside, size, self.bucket)]
+        if (image.height, image.width) != tuple(inside):
+            image = image.resize(inside[::-1], Image.Resampling.LANCZOS)
+        out = np.full((*size, 3), MEAN_COLOUR, np.uint8)
+        out[: inside[0], : inside[1]] = np.asarray(image)
+        return out
+
+    def back(self, canvas: np.ndarray) -> np.ndarray:
+        """A bucket's canvas uint8 [H, W, 3] -> the picture at its own size."""
+        image = Image.fromarray(canvas[: self.inside[0], : self.inside[1]])
+        return np.asarray(
+            image if image.size == self.size[::-1] else image.resize(self.size[::-1], Image.Resampling.LANCZOS)
+        )
+
+
+def fit(height: int, width: int, among: Sequence[buckets.Bucket], name: str = "image") -> Fit:
+    """The whole picture on the bucket of the nearest aspect ratio. Raises: DataError for one too small or too long."""
+    if min(height, width) < MIN_SIDE or max(height, width) > MAX_ASPECT * min(height, width):
+        raise DataError(
+            f"{name}: {width} x {height} pixels, expected sides of at least {MIN_SIDE} pixels and no side more than "
+            f"{MAX_ASPECT} times the other."
+        )
+    bucket = buckets.nearest(height, width, among)
+    scale = min(bucket[0] / height, bucket[1] / width)
+    inside = min(bucket[0], max(1, round(height * scale))), min(bucket[1], max(1, round(width * scale)))
+    return Fit((height, width), bucket, inside)
 
 
 def tokenizer_size(height: int, width: int, min_pixels: int, max_pixels: int, multiple: int = 16) -> tuple[int, int]:

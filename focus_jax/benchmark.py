@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Speed and memory beside a peer in the same run.
 
-    python -m focus_jax.benchmark tokenizer     a training step beside the same network in torch, on CPU
+    python -m focus_jax.benchmark tokenizer     steps of tokenizer and image encoders beside torch, on CPU
     python -m focus_jax.benchmark codes         memory of the nearest-code search, and whether it is exact
     python -m focus_jax.benchmark data          the loader beside a torch DataLoader
     python -m focus_jax.benchmark world         scenes of the world a second

@@ -19,12 +19,15 @@ Out of a run, one of its steps, or such a file:
 
     In torch: model.load_state_dict(safetensors.torch.load_file("dualvitok.safetensors")).
 
-Formats: dualvitok (pixel half of the ILLUME+ tokenizer; keys of its semantic half are passed over and counted),
-patchgan, vgg16 (torchvision), lpips (the whole LPIPS module), lpips_lin (its five lin layers alone: vgg.pth of lpips),
-qwen2_vl_vision (the vision tower out of a file of Qwen2-VL, of the tower alone or of DualViTok), convnext
-(transformers' ConvNextBackbone), convnext_classifier (its ConvNextForImageClassification), convnext_timm (timm, or the
-trunk of open_clip's). The last two hold no norms of the output maps: these are set to one and zero, and counted.
-Sources: .safetensors, or torch's .pth, .pt, .bin, .ckpt, read without torch and without running code from the file.
+Formats: dualvitok (the whole tokenizer of ILLUME+, 999 keys: tokenizer/vit, tokenizer/semantic and tokenizer/pixel; for
+a config with one branch that one, the other's keys are passed over and counted; fusion and convnext of the form focus
+have no key in it, so that config.init needs entries of their own), patchgan, vgg16 (torchvision), lpips (the whole
+LPIPS module), lpips_lin (its five lin layers alone: vgg.pth of lpips), qwen2_vl_vision (the vision tower out of a file
+of Qwen2-VL, of the tower alone or of DualViTok), convnext (transformers' ConvNextBackbone), convnext_classifier (its
+ConvNextForImageClassification), convnext_timm (timm, or the trunk of open_clip's). The last two hold no norms of the
+output maps: these are set to one and zero, and counted.
+Sources: .safetensors, or torch's .pth, .pt, .bin, .ckpt, read without torch and without running code from the file; a
+dictionary of tensors, or one named state_dict or model in a dictionary.
 A key that is unknown, missing or of another shape ends the command in one sentence.
 """
 
@@ -32,7 +35,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -68,18 +71,12 @@ def export_weights(format: str, flat: Mapping[str, Any], config: ConfigDict | No
     return table.write(flat, None if config is None else table.shapes(config))
 
 
-def load_parts(
-    format: str, checkpoint: epath.PathLike, weights: str
-) -> tuple[dict[str, np.ndarray], ConfigDict | None]:
-    """({our path: array} of the format's parts, config) of a run directory, step directory or safetensors file."""
-    found = store.catalogue(checkpoint, weights, "--checkpoint")
-    prefixes = tuple(f"{part}/" for part in formats.table(format).parts)
+def load(found: store.Catalogue, paths: Iterable[str]) -> dict[str, np.ndarray]:
+    """{our path: array} of some leaves of a run directory, step directory or safetensors file, in the dtype stored."""
     targets = {
-        path: jax.ShapeDtypeStruct(entry.shape, jnp.dtype(entry.dtype))
-        for path, entry in found.entries.items()
-        if path.startswith(prefixes)
+        path: jax.ShapeDtypeStruct(found.entries[path].shape, jnp.dtype(found.entries[path].dtype)) for path in paths
     }
-    return {path: np.asarray(x) for path, x in store.read(found.entries, targets).items()}, found.config
+    return {path: np.asarray(x) for path, x in store.read(found.entries, targets).items()}
 
 
 def _new_file(output: str) -> epath.Path:
@@ -104,7 +101,7 @@ def _import(args: argparse.Namespace) -> None:
         if twice := sorted(set(flat) & set(ours)):
             raise UserError(f"--format={name}: {twice[0]} is already given by an earlier --source.")
         flat |= ours
-        left_out = formats.table(name).left_out(files.read_weights(source))
+        left_out = formats.table(name).left_out(files.read_weights(source), ours)
         passed = f", {len(left_out)} keys of other parts passed over ({left_out[0]}, ...)" if left_out else ""
         constant = formats.table(name).set_to_constants(ours)
         fixed = f", {len(constant)} of them not in the file but constants ({constant[0]}, ...)" if constant else ""
@@ -115,11 +112,14 @@ def _import(args: argparse.Namespace) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
-    output = _new_file(args.output)
-    flat, config = load_parts(args.format, args.checkpoint, args.weights)
-    theirs = export_weights(args.format, flat, config)
+    output, table = _new_file(args.output), formats.table(args.format)
+    found = store.catalogue(args.checkpoint, args.weights, "--checkpoint")
+    network = found.entries if found.config is None else table.shapes(found.config)
+    theirs = export_weights(args.format, load(found, table.covered(found.entries, network)), found.config)
     files.write_weights(output, theirs, {"format": "pt"})
     print(f"wrote {output}: {len(theirs)} arrays, {sum(x.size for x in theirs.values()):,} numbers")
+    for remark in table.remarks(found.entries, network):
+        print(f"{output}: {remark}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

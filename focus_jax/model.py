@@ -3,6 +3,7 @@
 """A trained model to call from Python: arrays in, arrays out. Made by `focus_jax.load`."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -10,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
+from PIL import Image
 
+from data_pipelines import buckets
 from focus_jax import stages
 from focus_jax.errors import UserError
 from focus_jax.training import parts, sharding, store
@@ -68,32 +71,79 @@ class Model:
         self.config, self.stage, self.params = config, stage, params
         self.fingerprints, self.label, self.mesh = fingerprints, label, mesh
 
-    def reconstruct(self, images: np.ndarray) -> np.ndarray:
+    # ------------------------------------------------------------------------------------------------- the tokenizer
+    @property
+    def high(self) -> int:
+        """Long edge of the high-resolution pictures that the tokenizer reads beside the images; 0 for none."""
+        return self._tokenizer.reads_high
+
+    @functools.cached_property
+    def codes_fingerprint(self) -> str:
+        """16 hex digits of all that codes depend on ; codes of another tokenizer have others."""
+        from focus_jax.stages.tokenizer import codes_fingerprint
+
+        return codes_fingerprint(self.config.model.tokenizer, self.params["tokenizer"])
+
+    def reconstruct(self, images: np.ndarray, high: np.ndarray | None = None) -> np.ndarray:
         """Encodes, quantises and decodes uint8 [B, H, W, 3] (or one [H, W, 3]); returns the same shape and dtype.
 
-        H and W must be multiples of the tokenizer's stride. Raises: UserError.
+        H and W must be multiples of the tokenizer's stride. high: as in `encode`. Raises: UserError.
         """
-        batch = self._check(images)
-        return self._like(images, self._run("reconstruct", batch))
+        return self._like(images, self._run("reconstruct", *self._check(images, high)))
 
-    def encode(self, images: np.ndarray) -> np.ndarray:
-        """uint8 [B, H, W, 3] (or one [H, W, 3]) -> pixel code indices int32 [B, H/stride, W/stride] (or [h, w])."""
-        batch = self._check(images)
-        return self._like(images, self._run("encode", batch))
+    def encode(self, images: np.ndarray, high: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Code indices int32 by branch, {"semantic": [B, h, w], "pixel": [B, h, w]}, of uint8 [B, H, W, 3] (or one).
 
-    def decode(self, indices: np.ndarray) -> np.ndarray:
-        """Pixel code indices [B, h, w] (or [h, w]) -> uint8 [B, h * stride, w * stride, 3] (or [H, W, 3])."""
-        indices = np.asarray(indices)
-        codes = int(self.config.model.tokenizer.pixel.codes) if self._tokenizer else 0
-        if indices.ndim not in (2, 3) or not np.issubdtype(indices.dtype, np.integer):
-            raise UserError(
-                f"indices: expected integers [B, h, w] or [h, w], found {indices.dtype}{list(indices.shape)}."
-            )
-        if indices.size and not (0 <= indices.min() and indices.max() < codes):
-            raise UserError(f"indices: expected codes from 0 to {codes - 1}, found {indices.min()} to {indices.max()}.")
-        batch = indices[None] if indices.ndim == 2 else indices
-        pictures = self._run("decode", batch.astype(np.int32))
-        return pictures[0] if indices.ndim == 2 else pictures
+        high: the same pictures uint8 [B, H', W', 3] with more pixels, for a tokenizer whose `high` is not 0; it gets
+        them, or else the images, resized to that long edge. Raises: UserError.
+        """
+        found = self._run("encode", *self._check(images, high))
+        return {name: self._like(images, x) for name, x in found.items()}
+
+    def semantic_features(self, images: np.ndarray, high: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """(decoded from semantic codes, what they are held against: the frozen tower's), both float32 [B, h, w, C].
+
+        Arguments as in `encode`. Raises: UserError, also for a tokenizer without a semantic branch.
+        """
+        if self._tokenizer.semantic is None:
+            raise UserError(f"{self.label}: this tokenizer has no semantic branch.")
+        decoded, target = self._run("semantic_features", *self._check(images, high))
+        return self._like(images, decoded), self._like(images, target)
+
+    def decode(self, codes: Mapping[str, np.ndarray], size: tuple[int, int] | None = None) -> np.ndarray:
+        """Code indices as `encode` gives them, [B, h, w] or [h, w] by branch -> uint8 [B, H, W, 3] or [H, W, 3].
+
+        size: (H, W), needed only where there are no pixel codes. Raises: UserError for codes that are missing, out of
+        range, or of grids that do not belong together.
+        """
+        branches, arrays = self._tokenizer.branches, {name: np.asarray(x) for name, x in codes.items()}
+        if set(arrays) != set(branches):
+            raise UserError(f"codes: {', '.join(arrays) or 'none'}, expected those of {', '.join(branches)}.")
+        for name, x in arrays.items():
+            if x.ndim not in (2, 3) or not np.issubdtype(x.dtype, np.integer):
+                raise UserError(f"codes: expected integers [B, h, w] or [h, w], found {name} {x.dtype}{list(x.shape)}.")
+            if x.size and not (0 <= x.min() and x.max() < branches[name].codes):
+                raise UserError(
+                    f"codes: expected {name} codes from 0 to {branches[name].codes - 1}, found {x.min()} to {x.max()}."
+                )
+        if "pixel" in arrays:
+            size = tuple(side * self._tokenizer.stride for side in arrays["pixel"].shape[-2:])
+        if size is None:
+            raise UserError("codes: semantic codes alone do not tell the picture's size, expected a size.")
+        leading = arrays[next(iter(branches))].shape[:-2]
+        for name, grid in self._tokenizer.grids(*size).items():
+            if arrays[name].shape != (*leading, *grid):
+                raise UserError(
+                    f"codes: {name} {list(arrays[name].shape)}, expected {[*leading, *grid]} for a picture of "
+                    f"{size[0]} x {size[1]} pixels."
+                )
+        batch = {name: (x if leading else x[None]).astype(np.int32) for name, x in arrays.items()}
+        images = self._run("decode", batch, grid=tuple(side // self._tokenizer.stride for side in size))
+        return images if leading else images[0]
+
+    def codebooks(self) -> dict[str, np.ndarray]:
+        """The vectors of each branch's codes, [codes, code_dim] float32."""
+        return self._run("codebooks")
 
     @functools.cached_property
     def _tokenizer(self) -> Any:
@@ -104,42 +154,68 @@ class Model:
 
     @functools.cached_property
     def _functions(self) -> dict[str, Any]:
-        """Jitted functions of (parameters of the tokenizer, batch)."""
+        """Jitted functions of the tokenizer's parameters and batches."""
         from focus_jax.stages.tokenizer import to_float, to_uint8
 
         net = self._tokenizer
-        encode = lambda p, x: net.apply(p, net.apply(p, to_float(x), method="encode"), method="quantise")[1]["indices"]
-        decode = lambda p, x: to_uint8(net.apply(p, x, method="indices_to_images"))
+        floats = lambda images, high: (to_float(images), None if high is None else to_float(high))
+        encode = lambda p, *x: net.apply(p, *floats(*x), method="indices")
+        decode = lambda p, codes, grid: to_uint8(net.apply(p, codes, grid, method="indices_to_images"))
+
+        def reconstruct(p, images, high):
+            grid = tuple(side // net.stride for side in images.shape[1:3])
+            return decode(p, encode(p, images, high), grid)
+
+        def semantic_features(p, images, high):
+            return net.apply(p, *floats(images, high), method="semantic_features")
+
+        codebooks = lambda p: net.apply(p, method=lambda m: {n: b.quantizer.codebook() for n, b in m.branches.items()})
         return {
+            "codebooks": jax.jit(codebooks),
             "encode": jax.jit(encode),
-            "decode": jax.jit(decode),
-            "reconstruct": jax.jit(lambda p, x: decode(p, encode(p, x))),
+            "decode": jax.jit(decode, static_argnames="grid"),
+            "reconstruct": jax.jit(reconstruct),
+            "semantic_features": jax.jit(semantic_features),
         }
 
-    def _run(self, name: str, batch: np.ndarray) -> np.ndarray:
-        function = self._functions[name]
+    def _run(self, name: str, *batch: Any, **static: Any) -> Any:
+        """The function called `name` on batches (trees of arrays with rows first), as numpy arrays."""
+        function, params = self._functions[name], {"params": self.params["tokenizer"]}
         if self.mesh is None:
-            return np.asarray(function({"params": self.params["tokenizer"]}, jnp.asarray(batch)))
+            return jax.tree.map(np.asarray, function(params, *jax.tree.map(jnp.asarray, batch), **static))
         rows = sharding.batch_sharding(self.mesh, sharding.table(self.config))
         whole = NamedSharding(self.mesh, PartitionSpec())
-        fits = len(batch) % sharding.batch_ways(self.mesh.shape, sharding.table(self.config)) == 0
+        count = len(jax.tree.leaves(batch)[0])
+        fits = count % sharding.batch_ways(self.mesh.shape, sharding.table(self.config)) == 0
         with jax.set_mesh(self.mesh):
-            out = function({"params": self.params["tokenizer"]}, jax.device_put(batch, rows if fits else whole))
-            return np.asarray(jax.device_put(out, whole))
+            out = function(params, *jax.device_put(batch, rows if fits else whole), **static)
+            return jax.tree.map(np.asarray, jax.device_put(out, whole))
 
-    def _check(self, images: np.ndarray) -> np.ndarray:
-        stride, images = self._tokenizer.stride, np.asarray(images)
-        if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[-1] != 3:
+    def _check(self, images: np.ndarray, high: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+        """The pictures with a row axis, and those of the long edge `high` where the tokenizer reads such."""
+        images = _pictures("images", images)
+        self._tokenizer.grids(*images.shape[1:3])
+        if not self.high:
+            return images, None
+        high = images if high is None else _pictures("high", high)
+        height, width = buckets.high_size(images.shape[1:3], self.high)
+        if len(high) != len(images) or abs(high.shape[1] * width - high.shape[2] * height) > max(high.shape[1:3]):
             raise UserError(
-                f"images: expected uint8 [B, H, W, 3] or [H, W, 3], found {images.dtype}{list(images.shape)}."
+                f"high: {list(high.shape)}, expected the {len(images)} images at another size of the same aspect."
             )
-        height, width = images.shape[-3:-1]
-        if height % stride or width % stride or not height or not width:
-            raise UserError(
-                f"images: {height} x {width} pixels, expected multiples of the tokenizer's stride {stride}."
-            )
-        return images[None] if images.ndim == 3 else images
+        if high.shape[1:3] == (height, width):
+            return images, high
+        resize = lambda x: np.asarray(Image.fromarray(x).resize((width, height), Image.Resampling.LANCZOS))
+        return images, np.stack([resize(x) for x in high])
 
     @staticmethod
     def _like(images: np.ndarray, batch: np.ndarray) -> np.ndarray:
         return batch[0] if np.ndim(images) == 3 else batch
+
+
+def _pictures(name: str, images: np.ndarray) -> np.ndarray:
+    """uint8 [B, H, W, 3] of those or of one. Raises: UserError."""
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[-1] != 3:
+        raise UserError(f"{name}: expected uint8 [B, H, W, 3] or [H, W, 3], found {images.dtype}{list(images.shape)}.")
+    return images[None] if images.ndim == 3 else images

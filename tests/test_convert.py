@@ -12,20 +12,26 @@ from focus_jax.training import store
 from focus_jax.weights import formats
 
 TINY = "configs/stage1_tokenizer.py:tiny"
+BRANCHES = "--config.model.tokenizer.branches="
+WHOLE, PIXEL = f"{BRANCHES}('semantic', 'pixel')", f"{BRANCHES}('pixel',)"
 
 
-def released(name, seed=0):
+def released(name, *overrides):
     """{their key: random array} of a format in the tiny size."""
     table = formats.table(name)
-    keys = table.keys(table.shapes(config_lib.load(TINY)))
-    rng = np.random.default_rng(seed)
+    keys = table.keys(table.shapes(config_lib.load(TINY, overrides)))
+    rng = np.random.default_rng(0)
     return {k: np.asarray(rng.standard_normal(shape), np.float32) for k, (*_, shape) in keys.items()}
 
 
+@pytest.fixture(scope="module")
+def theirs():
+    return released("dualvitok", WHOLE)
+
+
 @pytest.fixture
-def source(tmp_path):
-    arrays = released("dualvitok") | {"semantic_decoder.proj_in.bias": np.zeros(3, np.float32)}
-    save_file(arrays, str(tmp_path / "theirs.safetensors"))
+def source(tmp_path, theirs):
+    save_file(theirs, str(tmp_path / "theirs.safetensors"))
     return tmp_path / "theirs.safetensors"
 
 
@@ -43,16 +49,94 @@ def fails(capsys, *argv):
     return lines[0]
 
 
-def test_there_and_back(tmp_path, source, capsys):
+def assert_same(path, want):
+    again = load_file(str(path))
+    assert set(again) == set(want) and all(np.array_equal(again[k], want[k]) for k in want)
+
+
+def test_there_and_back(tmp_path, source, theirs, capsys):
+    """The whole tokenizer of a config in the form focus: three parts of it are in the file, nothing is passed over."""
     ours, back = tmp_path / "ours.safetensors", tmp_path / "back.safetensors"
-    run("import", "--format=dualvitok", f"--source={source}", f"--output={ours}", f"--config={TINY}")
-    assert "1 keys of other parts passed over (semantic_decoder.proj_in.bias" in capsys.readouterr().out
+    run("import", "--format=dualvitok", f"--source={source}", f"--output={ours}", f"--config={TINY}", WHOLE)
+    assert "passed over" not in capsys.readouterr().out
     found = store.catalogue(ours)  # readable by load and config.init, with digests and config
     assert all(e.digest for e in found.entries.values()) and found.config.name == "stage1_tokenizer:tiny"
+    assert set(store.by_part({p: e.digest for p, e in found.entries.items()})) == {
+        f"tokenizer/{part}" for part in ("vit", "semantic", "pixel")
+    }
     run("export", "--format=dualvitok", f"--checkpoint={ours}", f"--output={back}")
-    theirs, again = load_file(str(source)), load_file(str(back))
-    assert set(again) == {k for k in theirs if k.startswith("pixel_")}
-    assert all(np.array_equal(again[k], theirs[k]) for k in again)
+    assert capsys.readouterr().out.count("\n") == 1
+    assert_same(back, theirs)
+
+
+def test_the_other_branch_is_passed_over(tmp_path, source, theirs, capsys):
+    """The pixel half alone, in and out; a file without a config is written as its parts tell."""
+    ours, back, again = (tmp_path / f"{name}.safetensors" for name in ("ours", "back", "again"))
+    run("import", "--format=dualvitok", f"--source={source}", f"--output={ours}", f"--config={TINY}", PIXEL)
+    others = [k for k in theirs if not k.startswith("pixel_")]
+    assert f"{len(others)} keys of other parts passed over (semantic_" in capsys.readouterr().out
+    run("export", "--format=dualvitok", f"--checkpoint={ours}", f"--output={back}")
+    assert capsys.readouterr().out.endswith(f"{back}: it holds the pixel half only\n")
+    half = {k: x for k, x in theirs.items() if k.startswith("pixel_")}
+    assert_same(back, half)
+    store.save_safetensors(tmp_path / "bare.safetensors", load_file(str(ours)), None)
+    run("export", "--format=dualvitok", f"--checkpoint={tmp_path}/bare.safetensors", f"--output={again}")
+    assert capsys.readouterr().out.endswith(f"{again}: it holds the pixel half only\n")
+    assert_same(again, half)
+
+
+def test_fusion_and_convnext_are_not_written(tmp_path, source, theirs, capsys):
+    config = config_lib.load(TINY, [WHOLE])
+    flat = convert.import_weights("dualvitok", source, config)
+    flat |= {f"tokenizer/{part}/x/kernel": np.ones(2, np.float32) for part in ("fusion", "convnext")}
+    for name, saved_with in (("with", config), ("without", None)):
+        ours, back = tmp_path / f"{name}.safetensors", tmp_path / f"{name}_back.safetensors"
+        store.save_safetensors(ours, flat, saved_with)
+        run("export", "--format=dualvitok", f"--checkpoint={ours}", f"--output={back}")
+        wrote, said = capsys.readouterr().out.strip().splitlines()
+        assert said == (
+            f"{back}: tokenizer/fusion and tokenizer/convnext have no key in this format; the exported tokenizer is "
+            "exact only where fusion's output is zero"
+        )
+        assert_same(back, theirs)
+
+
+@pytest.mark.parity
+def test_torch_file_with_a_model_in_it(tmp_path, theirs):
+    """pytorch_model.bin keeps the tensors under `model`, or at the top."""
+    torch = pytest.importorskip("torch")
+    tensors = {k: torch.from_numpy(x) for k, x in theirs.items()}
+    for name, tree in (("bare", tensors), ("model", {"model": tensors, "epoch": 3})):
+        torch.save(tree, tmp_path / f"{name}.bin")
+        output = tmp_path / f"{name}.safetensors"
+        run(
+            "import",
+            "--format=dualvitok",
+            f"--source={tmp_path}/{name}.bin",
+            f"--output={output}",
+            f"--config={TINY}",
+            WHOLE,
+        )
+        run("export", "--format=dualvitok", f"--checkpoint={output}", f"--output={tmp_path}/{name}_back.safetensors")
+        assert_same(tmp_path / f"{name}_back.safetensors", theirs)
+
+
+def test_one_key_wrong(tmp_path, theirs, capsys):
+    """Missing, too many, of another width: one sentence each, in either branch, and no file."""
+    name, new = "semantic_encoder.model.blocks.0.attn.proj.bias", tmp_path / "new.safetensors"
+    for change, sentence in (
+        ({name: None}, f"format dualvitok expects keys that are missing: {name}"),
+        ({"semantic_encoder.cls": np.zeros(1, np.float32)}, "unknown keys for format dualvitok: semantic_encoder.cls"),
+        ({name: np.zeros(7, np.float32)}, f"{name} has shape [7], expected [{len(theirs[name])}]"),
+        ({"pixel_quant_conv.bias": None}, "format dualvitok expects keys that are missing: pixel_quant_conv.bias"),
+    ):
+        file = tmp_path / "wrong.safetensors"
+        save_file({k: x for k, x in (theirs | change).items() if x is not None}, str(file))
+        said = fails(
+            capsys, "import", "--format=dualvitok", f"--source={file}", f"--output={new}", f"--config={TINY}", WHOLE
+        )
+        assert said == f"error: {file}: {sentence}"
+    assert not new.exists()
 
 
 def test_two_sources_make_one_part(tmp_path):
@@ -73,18 +157,15 @@ def test_two_sources_make_one_part(tmp_path):
     assert set(again) == set(whole) and all(np.array_equal(again[k], whole[k]) for k in whole)
 
 
-def test_stacked_layout_exports_the_same(tmp_path):
+def test_stacked_layout_exports_the_same(source, theirs):
     """Scanned stacks and single layers of ours are the same file of theirs."""
-    theirs = released("dualvitok")
-    exported = []
     for scan in (False, True):
-        config = config_lib.load(
-            TINY, [f"--config.model.tokenizer.pixel.scan={scan}", "--config.model.tokenizer.pixel.decoder.blocks=1"]
-        )
-        save_file(theirs, str(tmp_path / "x.safetensors"))
-        flat = convert.import_weights("dualvitok", tmp_path / "x.safetensors", config)
-        exported.append(convert.export_weights("dualvitok", flat, config))
-    assert all(np.array_equal(exported[0][k], theirs[k]) and np.array_equal(exported[1][k], theirs[k]) for k in theirs)
+        scans = [f"--config.model.tokenizer.{name}.scan={scan}" for name in ("pixel", "semantic", "vit")]
+        config = config_lib.load(TINY, [WHOLE, *scans])
+        flat = convert.import_weights("dualvitok", source, config)
+        assert any("/layers/" in path for path in flat) == scan
+        back = convert.export_weights("dualvitok", flat, config)
+        assert set(back) == set(theirs) and all(np.array_equal(back[k], theirs[k]) for k in theirs)
 
 
 def test_refusals(tmp_path, source, capsys):
@@ -92,10 +173,12 @@ def test_refusals(tmp_path, source, capsys):
     pair = ("--format=dualvitok", f"--source={source}")
     assert "expected one of dualvitok, patchgan" in fails(capsys, "import", "--format=vae", f"--source={source}", new)
     assert "unknown keys for format dualvitok: pixel_" in fails(capsys, "import", *pair, new)  # not the released sizes
+    gone = f"{BRANCHES}('pixels',)"
+    assert "tokenizer.branches: ('pixels',)" in fails(capsys, "import", *pair, new, f"--config={TINY}", gone)
     assert "ends in .safetensors" in fails(capsys, "import", *pair, f"--output={tmp_path}/new")
     assert "the file exists" in fails(capsys, "import", *pair, f"--output={source}")
     assert "2 --format and 1 --source" in fails(capsys, "import", *pair, "--format=vgg16", new)
-    twice = fails(capsys, "import", *pair, *pair, new, f"--config={TINY}")
+    twice = fails(capsys, "import", *pair, *pair, new, f"--config={TINY}", WHOLE)
     assert "already given by an earlier --source" in twice
     assert "no such file" in fails(capsys, "import", "--format=vgg16", "--source=absent.pth", new)
     (tmp_path / "ours.safetensors").write_bytes(b"")
@@ -123,6 +206,21 @@ def test_encoders_there_and_back(tmp_path, capsys):
     again = load_file(str(back))
     assert set(again) == set(theirs) and all(np.array_equal(again[k], theirs[k]) for k in theirs)
 
-    no_section = ("--format=qwen2_vl_vision", f"--source={tmp_path}/theirs.safetensors", f"--config={TINY}")
-    said = fails(capsys, "import", *no_section, f"--output={tmp_path}/new.safetensors")
+    no_section = ("--format=qwen2_vl_vision", f"--source={tmp_path}/theirs.safetensors")
+    said = fails(
+        capsys,
+        "import",
+        *no_section,
+        f"--output={tmp_path}/new.safetensors",
+        "--config=configs/stage0_standins.py:convnext",
+    )
     assert "config.model.vit: the config has no such section" in said
+
+
+def test_the_tower_out_of_a_tokenizer(tmp_path, source, theirs):
+    """The tower's own format takes its sizes from the tokenizer of the config, in and out."""
+    ours, back = tmp_path / "ours.safetensors", tmp_path / "back.safetensors"
+    run("import", "--format=qwen2_vl_vision", f"--source={source}", f"--output={ours}", f"--config={TINY}", WHOLE)
+    run("export", "--format=qwen2_vl_vision", f"--checkpoint={ours}", f"--output={back}")
+    prefix = "semantic_encoder.model."
+    assert_same(back, {k.removeprefix(prefix): x for k, x in theirs.items() if k.startswith(prefix)})

@@ -34,7 +34,7 @@ class Folder:
 
     def partitions(self) -> list[str]:
         """JSON lists of [path, caption or null, bytes]: all that `read` needs, so that the folder is listed once."""
-        files = sorted(_walk(self.source))
+        files = sorted(walk(self.source))
         if not files:
             raise DataError(f"{self.source}: holds no picture, expected files ending in {', '.join(SUFFIXES)}.")
         captions = self._captions(dict(files))
@@ -97,12 +97,12 @@ def utf8(data: bytes, name: str) -> str:
         raise DataError(f"{name}: the caption is not UTF-8 (byte {error.start}), expected UTF-8 text.") from error
 
 
-def _walk(folder: epath.Path, prefix: str = ""):
-    """(path relative to the top with '/', bytes) of every picture below; hidden files are left out."""
+def walk(folder: epath.Path, suffixes: tuple[str, ...] = SUFFIXES, prefix: str = ""):
+    """(path relative to the top with '/', bytes) of every file with one of the endings; hidden files are left out."""
     for path in folder.iterdir():
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            yield from _walk(path, f"{prefix}{path.name}/")
-        elif path.suffix.lower() in SUFFIXES:
+            yield from walk(path, suffixes, f"{prefix}{path.name}/")
+        elif path.name.lower().endswith(suffixes):
             yield f"{prefix}{path.name}", path.stat().length

@@ -106,7 +106,10 @@ STAGES: dict[str, Stage] = {
             Figure("mean_feature_cosine", "the same cosine for one constant vector, the mean feature"),
             Figure("semantic_codebook_usage", "share of semantic codes that held-out pictures hit", 0.3, 0.3),
             Figure("semantic_codebook_perplexity", "effective number of semantic codes: exp of their entropy"),
-            Figure("probe_kept", "share of a probe's accuracy that survives the semantic codes", 0.9, 0.9),
+            Figure(
+                "probe_kept", "share of a probe's accuracy that survives the semantic codes, worst attribute", 0.9, 0.9
+            ),
+            Figure("probe_*", "objects whose attribute a probe names from decoded semantic features"),
         ),
     ),
     "stage1_decoder": Stage(

@@ -11,23 +11,27 @@ import jax.numpy as jnp
 import numpy as np
 from skimage.metrics import structural_similarity
 
-from data_pipelines import prepare, transforms
+from data_pipelines import prepare
+from data_pipelines import rows as rows_lib
 from data_pipelines.shards import Shards
 from data_pipelines.world import checker, scores
 from data_pipelines.world.scenes import Scene
 from focus_jax.errors import UserError
-from focus_jax.evaluation import held_out
-from focus_jax.evaluation.figures import Figure, mean
+from focus_jax.evaluation import held_out, standins
+from focus_jax.evaluation.figures import Figure, bootstrapped, clustered, mean, sums_by
 from focus_jax.evaluation.protocol import Checked, batches
 from focus_jax.models.perceptual import LPIPS
+from focus_jax.models.semantic_branch import cosine
+from focus_jax.ops.sampling import bilinear
 from focus_jax.stages.tokenizer import to_float
 from focus_jax.training import store
 from focus_jax.training.metrics import histogram_figures
 from focus_jax.training.parts import unflatten
 
 
-def pictures(config: Any) -> np.ndarray:
-    """uint8 [N, H, W, 3]: the split's first `limit` pictures, centre crops of the bucket. Raises: DataError."""
+def pictures(config: Any, high: int = 0) -> dict[str, np.ndarray]:
+    """image uint8 [N, H, W, 3], and high, the same at a long edge of so many pixels unless that is 0: the split's first
+    `limit` pictures, centre crops of the bucket. Raises: DataError."""
     source = dict(config.data)
     prepare.ensure_prepared(source)
     shards = Shards(source["path"], source["split"], (config.height, config.width), name=source["name"])
@@ -37,10 +41,9 @@ def pictures(config: Any) -> np.ndarray:
             f"config.data: {source['path']} has no {source['split']} pictures for {config.height}x{config.width}; "
             "set config.data.split, config.height and config.width to what was prepared."
         )
-    bucket = config.height, config.width
-    return np.stack(
-        [transforms.picture(e.images[0].data, bucket, name=e.id) for e in (shards[i] for i in range(count))]
-    )
+    stream = dict(shape_class="picture", height=config.height, width=config.width, high=high)
+    found = [rows_lib.row(shards[i], stream) for i in range(count)]
+    return {name: np.stack([row[name] for row in found]) for name in found[0]}
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -57,15 +60,22 @@ def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 class Evaluator:
     """Figures: psnr and ssim (means over pictures), psnr_of_mean_picture (every picture replaced by their mean, what a
-    model that ignores its input can reach), perceptual_random or lpips; of a model with pixel codes (`encode`)
-    pixel_codebook_usage and _perplexity. On scenes of the world also readback_NAME for the names of scores.readback:
-    what the checker reads off the reconstructions, beside what it reads off the originals."""
+    model that ignores its input can reach), perceptual_random or lpips; of a model with codes BRANCH_codebook_usage and
+    _perplexity; with a semantic branch semantic_cosine, of its decoded features with the frozen tower's, and
+    mean_feature_cosine, of one constant vector, the mean feature.
+
+    On scenes of the world also readback_NAME for the names of scores.readback: what the checker reads off the
+    reconstructions, beside what it reads off the originals; and how well a linear probe names attributes of objects
+    from decoded semantic features: probe_ATTRIBUTE, and probe_kept, what the attribute that suffers most keeps of the
+    share that the same probe names from the frozen tower's features."""
 
     def __init__(self, config: Any):
         self.config = config
         self.world = "side" in config  # configs/eval.py: pictures drawn at a side, or prepared for a bucket
         if self.world:
             held_out.check(config)
+            if config.probe_scenes < 2:
+                raise UserError(f"config.probe_scenes: expected at least 2, found {config.probe_scenes}.")
         elif config.data.reader == "world" or config.limit < 1 or config.batch_size < 1 or config.shown < 0:
             raise UserError(
                 "config: expected limit and batch_size of at least 1, shown of at least 0 and a reader of prepared "
@@ -78,26 +88,46 @@ class Evaluator:
     @property
     def protocol(self) -> dict[str, Any]:
         """Of the protocol file."""
-        return held_out.protocol(self.config) if self.world else {}
+        if not self.world:
+            return {}
+        probe = {"split": "train", "scenes": self.config.probe_scenes, **standins.PROTOCOL}
+        return held_out.protocol(self.config, probe=probe)
 
     def run(self, model: Any, data: np.ndarray | Sequence[Scene] | None = None) -> dict[str, Figure]:
         """model: from focus_jax.load; data: uint8 [N, H, W, 3] or scenes, default what the config names."""
-        c = self.config
+        c, high = self.config, getattr(model, "high", 0)
         scenes = (held_out.scenes_of(c) if data is None else list(data)) if self.world else None
         if scenes is not None:
             images = held_out.pictures(scenes, c.side)
+            large = held_out.pictures(scenes, high) if high else None
+        elif data is None:
+            found = pictures(c, high)
+            images, large = found["image"], found.get("high")
         else:
-            images = pictures(c) if data is None else np.asarray(data)
-        given_back = Checked(model, self.name, c.batch_size).reconstruct(images)
+            images, large = np.asarray(data), None
+        arrays = (images,) if large is None else (images, large)
+        if callable(getattr(model, "encode", None)):
+            codes = self._in_batches(model.encode, *arrays)
+            given_back = self._in_batches(lambda x: model.decode(x, images.shape[1:3]), codes)
+        else:
+            codes, given_back = {}, Checked(model, self.name, c.batch_size).reconstruct(images)
         average = np.broadcast_to(images.mean(axis=0), images.shape)
         out = {
             "psnr": mean(psnr(images, given_back)),
             "psnr_of_mean_picture": mean(psnr(images, average)),
             "ssim": mean(ssim(images, given_back)),
             **self._perceptual(images, given_back),
-            **self._codes(model, images),
         }
+        for name, indices in codes.items():
+            counts = np.bincount(indices.reshape(-1), minlength=model.config.model.tokenizer[name].codes)
+            usage = histogram_figures(f"{name}_codebook", counts)
+            out |= {k: (v, len(images), 0.0) for k, v in usage.items()}
         self.baselines = {"psnr": {"mean picture": out["psnr_of_mean_picture"][0]}}
+        if "semantic" in codes:
+            out |= _likeness(*self._in_batches(model.semantic_features, *arrays))
+            self.baselines["semantic_cosine"] = {"mean feature": out["mean_feature_cosine"][0]}
+            if scenes is not None:
+                out |= self._probe(model)
         notes = [""] * len(images)
         if scenes is not None:
             found, notes = _readback(scenes, given_back)
@@ -111,13 +141,39 @@ class Evaluator:
         self.galleries = [held_out.gallery("Reconstructions", columns, rows)]
         return out
 
-    def _codes(self, model: Any, images: np.ndarray) -> dict[str, Figure]:
-        if not callable(getattr(model, "encode", None)):
-            return {}
-        each = batches(len(images), self.config.batch_size)
-        hits = np.concatenate([model.encode(images[rows])[:count] for rows, count in each])
-        counts = np.bincount(hits.reshape(-1), minlength=model.config.model.tokenizer.pixel.codes)
-        return {k: (v, len(images), 0.0) for k, v in histogram_figures("pixel_codebook", counts).items()}
+    def _in_batches(self, function: Any, *trees: Any) -> Any:
+        """function(*trees) of arrays with rows first, in batches of one size."""
+        take = lambda tree, index: jax.tree.map(lambda x: x[index], tree)
+        total = len(jax.tree.leaves(trees)[0])
+        each = [
+            take(function(*take(trees, np.array(index))), slice(count))
+            for index, count in batches(total, self.config.batch_size)
+        ]
+        return jax.tree.map(lambda *x: np.concatenate(x), *each)
+
+    def _probe(self, model: Any) -> dict[str, Figure]:
+        """Linear probes at the objects' centres; they learn on scenes of the train split."""
+        c, found = self.config, {}
+        for split, first, count in (("train", 0, c.probe_scenes), (c.data.split, c.data.first, c.data.scenes)):
+            arrays = standins.scenes(c.data.preset, split, count, c.side, high=model.high, first=first)
+            pictures_ = (arrays["image"], arrays["high"]) if model.high else (arrays["image"],)
+            decoded, target = self._in_batches(model.semantic_features, *pictures_)
+            points = arrays["boxes"][:, :, :2] + arrays["boxes"][:, :, 2:] / 2
+            there = arrays["labels"][:, :, 0] >= 0
+            at = [np.asarray(bilinear(jnp.asarray(x), jnp.asarray(points)))[there] for x in (decoded, target)]
+            found[split == "train"] = *at, arrays["labels"][there], np.nonzero(there)[0]
+        *x_train, y_train, _ = found[True]
+        *x, y, scene = found[False]
+        out, kept = {}, []
+        for column, attribute in enumerate(standins.NAMES):
+            if len(np.unique(y_train[:, column])) < 2:
+                continue  # a preset with one material asks nothing
+            hits = [standins.probe(a, y_train[:, column], b) == y[:, column] for a, b in zip(x_train, x, strict=True)]
+            out[f"probe_{attribute}"] = clustered(hits[0], scene)
+            self.baselines[f"probe_{attribute}"] = {"from the tower's own features": float(hits[1].mean())}
+            sums = sums_by(scene, np.stack(hits, axis=1).astype(float))
+            kept.append(bootstrapped(sums, lambda s: s[..., 0] / s[..., 1], len(y)))
+        return out | {"probe_kept": min(kept)}
 
     def _perceptual(self, a: np.ndarray, b: np.ndarray) -> Mapping[str, Figure]:
         net = LPIPS()
@@ -135,6 +191,13 @@ class Evaluator:
         each = batches(len(a), self.config.batch_size)
         found = [np.asarray(distance(params, a[rows], b[rows]))[:count] for rows, count in each]
         return {"lpips" if self.config.perceptual else "perceptual_random": mean(np.concatenate(found))}
+
+
+def _likeness(decoded: np.ndarray, target: np.ndarray) -> dict[str, Figure]:
+    """Cosines of features [N, h, w, C], a mean over positions for each picture."""
+    constant = np.broadcast_to(target.mean(axis=(0, 1, 2)), target.shape)
+    each = lambda x: np.asarray(cosine(jnp.asarray(x), jnp.asarray(target))).mean(axis=(1, 2))
+    return {"semantic_cosine": mean(each(decoded)), "mean_feature_cosine": mean(each(constant))}
 
 
 def _readback(scenes: Sequence[Scene], images: np.ndarray) -> tuple[dict[str, Figure], list[str]]:

@@ -21,12 +21,15 @@ from focus_jax.stages.standins import NAMES, create_encoder, features
 from focus_jax.stages.tokenizer import to_float
 
 PROBE = {"C": 1.0, "max_iter": 300}  # of scikit-learn's LogisticRegression
+PROTOCOL = {"regression": PROBE, "features": "standardised"}
 
 
-def scenes(preset: str, split: str, count: int, side: int) -> dict[str, np.ndarray]:
-    """image uint8 [N, side, side, 3], labels and boxes (rows.py) of the first `count` scenes. Raises: DataError."""
-    world, stream = World(split=split, preset=preset, tasks=("objects",)), dict(height=side, width=side)
-    made = [rows.row(world[i], stream | {"shape_class": "objects"}) for i in range(count)]
+def scenes(preset: str, split: str, count: int, side: int, *, high: int = 0, first: int = 0) -> dict[str, np.ndarray]:
+    """image uint8 [N, side, side, 3], labels and boxes (rows.py) of `count` scenes from `first` on; unless `high` is 0
+    also high uint8 [N, high, high, 3]. Raises: DataError."""
+    world = World(split=split, preset=preset, tasks=("objects",))
+    stream = dict(shape_class="objects", height=side, width=side, high=high)
+    made = [rows.row(world[i], stream) for i in range(first, first + count)]
     return {name: np.stack([row[name] for row in made]) for name in made[0]}
 
 
@@ -53,7 +56,7 @@ class Evaluator:
         """Of the protocol file."""
         c = self.config
         world = {"version": VERSION, "presets": list(c.presets), "split": c.split, "indices": [0, c.scenes - 1]}
-        probe = {"split": "train", "indices": [0, c.probe_scenes - 1], "regression": PROBE, "features": "standardised"}
+        probe = {"split": "train", "indices": [0, c.probe_scenes - 1], **PROTOCOL}
         return {"world": world, "probe": probe, "standard_errors": "by scene"}
 
     def run(self, model: Any, data: Any = None) -> dict[str, Figure]:
@@ -85,7 +88,7 @@ class Evaluator:
                 for column, attribute in enumerate(NAMES):
                     if len(np.unique(y_train[:, column])) < 2:
                         continue  # a preset with one material asks nothing
-                    hits = _probe(join(x_train), y_train[:, column], join(x)) == y[:, column]
+                    hits = probe(join(x_train), y_train[:, column], join(x)) == y[:, column]
                     scored = hits, scene * len(config.presets) + k
                     right.setdefault(f"{name}_{kind}{attribute}", []).append(scored)
                     if not kind:
@@ -116,7 +119,7 @@ def _objects(
     return maps, arrays["labels"][there], np.nonzero(there)[0]
 
 
-def _probe(x: np.ndarray, y: np.ndarray, queries: np.ndarray) -> np.ndarray:
+def probe(x: np.ndarray, y: np.ndarray, queries: np.ndarray) -> np.ndarray:
     """What a logistic regression on standardised x [N, C] and y [N] says of queries [M, C]."""
     from sklearn.linear_model import LogisticRegression
 

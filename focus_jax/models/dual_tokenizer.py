@@ -4,8 +4,8 @@
 reads both halves.
 
 The semantic branch reads the frozen vision tower, in the form `focus` fused with the hierarchical encoder's maps (E' of
-Eq. 2), in the form `illume` alone, as the released DualViTok. Where the branch is absent its half of the decoder's code
-map is zero.
+Eq. 2), in the form `illume` alone, as the released DualViTok. Where a branch is absent its half of the decoder's code
+map is zero. Codes are dicts by branch: {"semantic": [B, h', w'], "pixel": [B, h, w]}.
 """
 
 from __future__ import annotations
@@ -27,18 +27,25 @@ from focus_jax.models.qwen_vit import QwenViT, qwen_vit, vit_pixels, vit_size
 from focus_jax.models.semantic_branch import SemanticBranch
 from focus_jax.ops.resize import bicubic
 
-BRANCHES = (("pixel",), ("semantic", "pixel"))
+BRANCHES = (("semantic", "pixel"), ("pixel",), ("semantic",))
 FORMS = ("focus", "illume")
+PREPROCESSING = 1  # version of what happens to pictures on their way to codes; stored codes carry it
+# Parameters that codes do not depend on, by path below `tokenizer`.
+AFTER_CODES = ("semantic/decoder/", "pixel/post_quant_conv/", "pixel/decoder/")
 
 
-def drop_mask(rng: jax.Array, shape: tuple[int, int, int], rate: float, rows: float) -> jax.Array:
+def drop_mask(rngs: jax.Array, grid: tuple[int, int], rate: float, rows: float) -> jax.Array:
     """Which pixel codes to replace, bool [B, h, w]: a share `rate` of the positions in a share `rows` of the pictures.
 
-    The release's regularisation (0.1 and 0.1 at 256 px): the decoder learns to lean on the semantic half too.
+    rngs: keys [B], one a picture. The release's regularisation (0.1 and 0.1 at 256 px): the decoder learns to lean on
+    the semantic half too.
     """
-    one, two = jax.random.split(rng)
-    chosen = jax.random.bernoulli(one, rows, (shape[0], 1, 1))
-    return chosen & jax.random.bernoulli(two, rate, shape)
+
+    def draw(rng: jax.Array) -> jax.Array:
+        one, two = jax.random.split(rng)
+        return jax.random.bernoulli(one, rows) & jax.random.bernoulli(two, rate, grid)
+
+    return jax.vmap(draw)(rngs)
 
 
 class DualTokenizer(nn.Module):
@@ -46,7 +53,9 @@ class DualTokenizer(nn.Module):
 
     Fields are named so that their parameters form the parts tokenizer/pixel, /semantic, /vit, /convnext and /fusion;
     semantic, vit, convnext and fusion are None where a form or choice of branches has no use for them.
-    semantic_dim: channels of the semantic half, which stands first in the code map.
+    semantic_dim: channels of the semantic half, which stands first in the code map. pixel_codes: False for an ablation,
+    in which pictures have semantic codes alone. high: pixels of the long edge of the hierarchical encoder's pictures;
+    0 for an ablation, in which it sees the images themselves.
     """
 
     pixel: PixelBranch
@@ -55,6 +64,8 @@ class DualTokenizer(nn.Module):
     convnext: ConvNeXt | None = None
     fusion: Fusion | None = None
     semantic_dim: int = 32
+    pixel_codes: bool = True
+    high: int = 768
 
     def __post_init__(self) -> None:
         if isinstance(self.pixel, PixelBranch) and self.pixel.code_channels != self.semantic_dim + self.pixel.code_dim:
@@ -65,91 +76,144 @@ class DualTokenizer(nn.Module):
         super().__post_init__()
 
     @property
+    def branches(self) -> dict[str, PixelBranch | SemanticBranch]:
+        """The branches that give codes, by name, in the order of the code map."""
+        found = {"semantic": self.semantic, "pixel": self.pixel if self.pixel_codes else None}
+        return {name: branch for name, branch in found.items() if branch is not None}
+
+    @property
     def stride(self) -> int:
         """Pixels a pixel code covers on each side; H and W of an image must be multiples of it."""
         return self.pixel.stride
 
-    def encode(self, images: jax.Array) -> jax.Array:
-        """[B, H, W, 3] -> continuous z [B, H/stride, W/stride, code_dim] float32."""
-        height, width = images.shape[1:3]
-        if height % self.stride or width % self.stride:
+    @property
+    def reads_high(self) -> int:
+        """`high` where the form reads such pictures, else 0."""
+        return self.high if self.fusion is not None else 0
+
+    def grids(self, height: int, width: int) -> dict[str, tuple[int, int]]:
+        """(h, w) of each branch's codes for pictures of height x width pixels. Raises: UserError for a bad size."""
+        if height % self.stride or width % self.stride or not height or not width:
             raise UserError(f"images: {height} x {width} pixels, expected multiples of the stride {self.stride}")
-        return self.pixel.encode(images)
+        found = {"pixel": (height // self.stride, width // self.stride)}
+        if self.semantic is not None:
+            unit = self.vit.patch * self.vit.merge
+            found["semantic"] = tuple(side // unit for side in vit_size(height, width, self.vit.patch, self.vit.merge))
+        return {name: found[name] for name in self.branches}
 
-    def quantise(self, z: jax.Array, *, quantise: bool | jax.Array = True) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """z [B, h, w, code_dim] -> (straight-through codes, out) as in `SimVQ.__call__`."""
-        return self.pixel.quantise(z, quantise=quantise)
-
-    def tokens(
-        self, images: jax.Array, high: jax.Array | None = None, extent: jax.Array | None = None
-    ) -> tuple[jax.Array, jax.Array]:
+    def tokens(self, images: jax.Array, high: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
         """(X'_L, E'), both [B, h, w, C]: the frozen tower's merged tokens, and what the semantic branch reads.
 
-        images: [B, H, W, 3]; high: the same pictures at the hierarchical encoder's size [B, H', W', 3], and extent
-        [B, 2] as in `Fusion`; the form `illume` needs neither and its E' is X'_L. No gradient reaches an encoder.
+        images: [B, H, W, 3]; high: the same pictures with a long edge of `high` pixels [B, H', W', 3], where
+        `reads_high` asks for them. In the form `illume` E' is X'_L. No gradient reaches an encoder.
         """
         size = vit_size(*images.shape[1:3], self.vit.patch, self.vit.merge)
         low = jax.lax.stop_gradient(self.vit(vit_pixels(images, size))[0])
         if self.fusion is None:
             return low, low
-        if high is None:
-            raise UserError("tokenizer: the form focus needs the high-resolution pictures beside the images")
-        maps = jax.lax.stop_gradient(self.convnext(convnext_pixels(high)))
+        maps, extent = self._maps(high if self.high else images)
         return low, self.fusion(low, maps, extent)
 
-    def code_map(self, codes: jax.Array, semantic: jax.Array | None = None) -> jax.Array:
-        """Pixel codes [B, h, w, code_dim] and semantic codes [B, h', w', semantic_dim], which are resized to h x w
-        (bicubic, as the release), -> the decoder's [B, h, w, semantic_dim + code_dim]; None: that half is zero."""
-        if semantic is None:
-            half = jnp.zeros((*codes.shape[:3], self.semantic_dim), codes.dtype)
-        else:
-            half = bicubic(semantic.astype(codes.dtype), codes.shape[1:3])
-        return jnp.concatenate([half, codes], axis=-1)
+    def _maps(self, high: jax.Array | None) -> tuple[dict[str, jax.Array], jax.Array]:
+        """The hierarchical encoder's maps, and the share of their height and width that is no padding [B, 2]."""
+        if high is None:
+            raise UserError("tokenizer: the form focus needs the high-resolution pictures beside the images")
+        b, height, width = high.shape[:3]
+        long, stride = max(height, width), self.convnext.stride
+        if long != (self.high or long):
+            raise UserError(
+                f"tokenizer: high-resolution pictures of {height} x {width} pixels, expected a long edge of {self.high}"
+            )
+        # Below and on the right the mean colour, which is zero once normalised, makes a square of whole cells.
+        side = -(-long // stride) * stride
+        pixels = jnp.pad(convnext_pixels(high), ((0, 0), (0, side - height), (0, side - width), (0, 0)))
+        extent = jnp.tile(jnp.array([[height / side, width / side]]), (b, 1))
+        return jax.lax.stop_gradient(self.convnext(pixels)), extent
+
+    def encode(self, images: jax.Array, high: jax.Array | None = None) -> dict[str, jax.Array]:
+        """Images as in `tokens` -> continuous z of each branch, [B, h, w, its code_dim] float32."""
+        self.grids(*images.shape[1:3])
+        z = {}
+        if self.semantic is not None:
+            z["semantic"] = self.semantic.encode(self.tokens(images, high)[1])
+        if self.pixel_codes:
+            z["pixel"] = self.pixel.encode(images)
+        return z
+
+    def indices(self, images: jax.Array, high: jax.Array | None = None) -> dict[str, jax.Array]:
+        """Images as in `tokens` -> code indices of each branch, int32 [B, h, w]."""
+        z = self.encode(images, high)
+        return {name: branch.quantise(z[name])[1]["indices"] for name, branch in self.branches.items()}
+
+    def semantic_features(self, images: jax.Array, high: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+        """Images as in `tokens` -> (decoded from semantic codes, the frozen tower's normalised), both [B, h, w, C]."""
+        low, fused = self.tokens(images, high)
+        return self.semantic(fused)[0], normalised(low)
+
+    def code_map(self, codes: Mapping[str, jax.Array], grid: tuple[int, int]) -> jax.Array:
+        """Codes [B, h, w, C] by branch -> the decoder's [B, *grid, semantic_dim + code_dim].
+
+        grid: (h, w) of the pixel codes, to which semantic ones are resized (bicubic, as the release). The half of a
+        branch that is not in `codes` is zero.
+        """
+        halves = {name: bicubic(x.astype(jnp.float32), grid) if name == "semantic" else x for name, x in codes.items()}
+        b = next(iter(halves.values())).shape[0]
+        dims = {"semantic": self.semantic_dim, "pixel": self.pixel.code_dim}
+        return jnp.concatenate([halves.get(name, jnp.zeros((b, *grid, dim))) for name, dim in dims.items()], axis=-1)
 
     def decode(self, code_map: jax.Array) -> jax.Array:
         """Code map [B, h, w, semantic_dim + code_dim] -> images [B, H, W, 3] float32, not clipped."""
         return self.pixel.decode(code_map)
 
-    def indices_to_images(self, indices: jax.Array, semantic: jax.Array | None = None) -> jax.Array:
-        """Pixel code indices int32 [B, h, w], and semantic ones [B, h', w'] of a tokenizer with that branch -> images
-        [B, H, W, 3] float32, not clipped."""
-        if (semantic is None) != (self.semantic is None):
-            what = "are missing" if semantic is None else "belong to a tokenizer with that branch"
-            raise UserError(f"tokenizer: semantic indices {what}")
-        codes = None if semantic is None else self.semantic.indices_to_codes(semantic)
-        return self.decode(self.code_map(self.pixel.indices_to_codes(indices), codes))
+    def indices_to_images(self, indices: Mapping[str, jax.Array], grid: tuple[int, int] | None = None) -> jax.Array:
+        """Code indices int32 [B, h, w] by branch -> images [B, H, W, 3] float32, not clipped.
+
+        grid: (h, w) of the decoder's code map; that of the pixel codes where there are such.
+        Raises: UserError for branches that are missing or not this tokenizer's.
+        """
+        if set(indices) != set(self.branches):
+            raise UserError(
+                f"tokenizer: codes of the branches {', '.join(sorted(indices)) or 'none'}, expected "
+                f"{', '.join(sorted(self.branches))}"
+            )
+        if grid is None and "pixel" not in indices:
+            raise UserError("tokenizer: semantic codes alone do not tell the picture's size, expected a grid")
+        codes = {name: branch.indices_to_codes(indices[name]) for name, branch in self.branches.items()}
+        return self.decode(self.code_map(codes, grid or indices["pixel"].shape[1:]))
 
     def __call__(
         self,
         images: jax.Array,
         high: jax.Array | None = None,
-        extent: jax.Array | None = None,
         *,
         quantise: bool | jax.Array = True,
         drop: jax.Array | None = None,
     ) -> tuple[jax.Array, dict[str, dict[str, jax.Array]]]:
         """[B, H, W, 3] -> (reconstruction [B, H, W, 3] float32, out).
 
-        high, extent: as in `tokens`. drop: bool [B, h, w] as `drop_mask` gives it; there the decoder reads the pixel
-        code of the batch's previous picture, without a gradient.
+        high: as in `tokens`. drop: bool [B, h, w] as `drop_mask` gives it; there the decoder reads the pixel code of
+        the batch's previous picture, without a gradient.
         out["pixel"]: z [B, h, w, code_dim], quantised (the decoder's half, straight-through), indices, codes,
         codebook_error, commitment_error and error [B, h, w] (`SimVQ.__call__`).
         out["semantic"], with that branch: the same on the tower's grid, decoded [B, h', w', C], and target, the frozen
         tower's normalised tokens, which `decoded` is held against by its cosine.
         """
-        out, half = {}, None
+        height, width = images.shape[1:3]
+        self.grids(height, width)
+        out: dict[str, dict[str, jax.Array]] = {}
         if self.semantic is not None:
-            low, fused = self.tokens(images, high, extent)
+            low, fused = self.tokens(images, high)
             decoded, found = self.semantic(fused, quantise=quantise)
             out["semantic"] = {**found, "decoded": decoded, "target": normalised(low)}
-            half = found["quantised"]
-        z = self.encode(images)
-        quantised, found = self.quantise(z, quantise=quantise)
-        out["pixel"] = {"z": z, "quantised": quantised, **found}
-        if drop is not None:
-            previous = jax.lax.stop_gradient(jnp.roll(quantised, 1, axis=0))
-            quantised = jnp.where(drop[..., None], previous, quantised)
-        return self.decode(self.code_map(quantised, half)), out
+        if self.pixel_codes:
+            z = self.pixel.encode(images)
+            quantised, found = self.pixel.quantise(z, quantise=quantise)
+            out["pixel"] = {"z": z, "quantised": quantised, **found}
+        halves = {name: found["quantised"] for name, found in out.items()}
+        if drop is not None and "pixel" in halves:
+            previous = jax.lax.stop_gradient(jnp.roll(halves["pixel"], 1, axis=0))
+            halves["pixel"] = jnp.where(drop[..., None], previous, halves["pixel"])
+        return self.decode(self.code_map(halves, (height // self.stride, width // self.stride))), out
 
 
 def dual_tokenizer(
@@ -162,15 +226,18 @@ def dual_tokenizer(
     vit: Mapping[str, Any] | None = None,
     convnext: Mapping[str, Any] | None = None,
     fusion: Mapping[str, Any] | None = None,
+    high: int = 768,
     commitment: float = 0.25,
     dtype: Any = jnp.float32,
     param_dtype: Any = jnp.float32,
 ) -> DualTokenizer:
     """The tokenizer of a size table (configs/models.py): dual_tokenizer(**config.model.tokenizer, dtype=...).
 
-    branches: ("pixel",) or ("semantic", "pixel"); form: of the semantic branch. pixel: patch, groups, codes, code_dim,
+    branches: ("semantic", "pixel") or one of them; form: of the semantic branch. pixel: patch, groups, codes, code_dim,
     code_block, encoder and decoder (each widths, blocks, attention_levels), scan, remat. semantic, vit, convnext,
-    fusion: sizes of those networks where branches and form have them. commitment: SimVQ's beta.
+    fusion: sizes of those networks where branches and form have them; others are not looked at. high: long edge of
+    the hierarchical encoder's pictures, a multiple of its stride, or 0 for the images themselves. commitment: SimVQ's
+    beta.
     Raises: UserError for a choice that does not exist or lacks its sizes.
     """
     if tuple(branches) not in BRANCHES:
@@ -188,8 +255,9 @@ def dual_tokenizer(
     rest = {key: value for key, value in pixel.items() if key not in ("encoder", "decoder")}
     code_channels = semantic_dim + pixel["code_dim"]
     branch = PixelBranch(**sides, **rest, code_channels=code_channels, beta=commitment, **types)
+    common = dict(semantic_dim=semantic_dim, pixel_codes="pixel" in branches, high=high)
     if "semantic" not in branches:
-        return DualTokenizer(branch, semantic_dim=semantic_dim)
+        return DualTokenizer(branch, **common)
     given = {"semantic": semantic, "vit": vit} | ({"convnext": convnext, "fusion": fusion} if form == "focus" else {})
     if missing := [name for name, sizes in given.items() if sizes is None]:
         raise UserError(
@@ -202,4 +270,9 @@ def dual_tokenizer(
         levels = {"levels": tuple(fusion["levels"])} if "levels" in fusion else {}
         sizes = {key: value for key, value in fusion.items() if key != "levels"}
         fused = dict(convnext=make_convnext(**convnext, **types), fusion=Fusion(**sizes, **levels, **types))
-    return DualTokenizer(branch, reader, tower, semantic_dim=semantic_dim, **fused)
+        if high < 0 or high % fused["convnext"].stride:
+            raise UserError(
+                f"tokenizer.high: {high}, expected a multiple of the hierarchical encoder's stride "
+                f"{fused['convnext'].stride}, or 0"
+            )
+    return DualTokenizer(branch, reader, tower, **common, **fused)

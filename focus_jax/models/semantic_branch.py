@@ -32,6 +32,7 @@ class Blocks(nn.Module):
     """[B, h, w, C] -> [B, h, w, out]: linear to `width`, `depth` blocks over the whole map, linear to `out`.
 
     norm: whether an affine LayerNorm (eps 1e-5) follows, as in the release's decoder and not in its encoder.
+    out_scale: of the last linear map's start values.
     """
 
     depth: int
@@ -40,6 +41,7 @@ class Blocks(nn.Module):
     out: int
     norm: bool
     mlp_ratio: int = 4
+    out_scale: float = 1.0
     scan: bool = False
     remat: str = "none"
     dtype: Any = jnp.float32
@@ -48,13 +50,13 @@ class Blocks(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-        init = nn.initializers.xavier_uniform()
+        init, last = (nn.initializers.variance_scaling(s**2, "fan_avg", "uniform") for s in (1.0, self.out_scale))
         b, h, w, c = x.shape
         x = Dense(self.width, kernel_init=init, **types, name="proj_in")(x.reshape(b, h * w, c))
         angles = rope_angles(grid_positions(h, w, 1)[None], self.width // self.heads)
         make = functools.partial(Block, self.heads, self.mlp_ratio, **types)
         x = run_stack(make, at_token_boundary(x), angles, None, count=self.depth, scan=self.scan, remat=self.remat)
-        x = Dense(self.out, kernel_init=init, **types, name="proj_out")(x)
+        x = Dense(self.out, kernel_init=last, **types, name="proj_out")(x)
         if self.norm:
             x = LayerNorm(eps=1e-5, **types, name="norm_out")(x)
         return x.reshape(b, h, w, self.out)
@@ -63,7 +65,8 @@ class Blocks(nn.Module):
 class SemanticBranch(nn.Module):
     """Encoder, SimVQ and decoder; sizes default to the released ones.
 
-    features: width of the tower's merged tokens; depth, width, heads: of either stack of blocks.
+    features: width of the tower's merged tokens; depth, width, heads: of either stack of blocks. code_scale: of the
+    start values of the map to z; z of a size far from the features' loss drowns it in the quantiser's.
     """
 
     features: int = 3584
@@ -74,6 +77,7 @@ class SemanticBranch(nn.Module):
     codes: int = 32_768
     code_dim: int = 32
     code_block: int = 4096
+    code_scale: float = 1.0
     beta: float = 0.25
     scan: bool = False
     remat: str = "none"
@@ -85,7 +89,7 @@ class SemanticBranch(nn.Module):
             depth=self.depth, width=self.width, heads=self.heads, mlp_ratio=self.mlp_ratio, scan=self.scan,
             remat=self.remat, dtype=self.dtype, param_dtype=self.param_dtype,
         )  # fmt: skip
-        self.encoder = Blocks(out=self.code_dim, norm=False, **common)
+        self.encoder = Blocks(out=self.code_dim, norm=False, out_scale=self.code_scale, **common)
         self.quantizer = SimVQ(self.codes, self.code_dim, self.beta, self.code_block, self.param_dtype)
         self.decoder = Blocks(out=self.features, norm=True, **common)
 

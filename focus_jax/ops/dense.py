@@ -26,6 +26,20 @@ def _gathered(kernel):
     return nn.with_logical_constraint(kernel, (None, "channels"))
 
 
+def _kernel(x, dy):
+    """Kernel gradient [C_in, C_out] float32 of x [..., C_in] and the cotangent dy [..., C_out]."""
+    rows = tuple(range(x.ndim - 1))
+    return jax.lax.dot_general(x, dy, ((rows, rows), ((), ())), preferred_element_type=jnp.float32)
+
+
+def _flat_kernel(x, dy):
+    """The form of CPUs, where XLA would transpose x for a sum over several axes, computing it a second time.
+
+    A TPU sums over several axes as they lie; there the reshape would copy where positions are no multiple of eight.
+    """
+    return _kernel(x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1]))
+
+
 def _forward(x, kernel, bias):
     return dense(x, kernel, bias), (x, kernel, bias)
 
@@ -34,9 +48,8 @@ def _backward(saved, dy):
     x, kernel, bias = saved
     dy = dy.astype(x.dtype)
     dx = dy @ _gathered(kernel.astype(x.dtype)).T
-    rows = tuple(range(x.ndim - 1))
-    dkernel = jax.lax.dot_general(x, dy, ((rows, rows), ((), ())), preferred_element_type=jnp.float32)
-    dbias = None if bias is None else jnp.sum(dy.astype(jnp.float32), axis=rows).astype(bias.dtype)
+    dkernel = jax.lax.platform_dependent(x, dy, cpu=_flat_kernel, default=_kernel)
+    dbias = None if bias is None else jnp.sum(dy.astype(jnp.float32), axis=tuple(range(x.ndim - 1))).astype(bias.dtype)
     return dx, dkernel.astype(kernel.dtype), dbias
 
 

@@ -126,6 +126,9 @@ class Stage:
     def notes(self) -> list[str]:
         return []
 
+    def alarms(self, step: int, figures: Mapping[str, float]) -> list[str]:
+        return []
+
     def weights(self, step: jax.Array) -> dict[str, Any]:
         return dict(self.loss.weights)
 

@@ -1,10 +1,12 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 1: the tokenizer's pixel branch against L1, LPIPS, SimVQ and, later, a PatchGAN (FOCUS 3.3 and 3.5, Table 6).
+"""Stage 1: the tokenizer (FOCUS 3.3 and 3.5, Table 6). Pictures come back by L1, LPIPS and, later, a PatchGAN; the
+frozen tower's features by their cosine; each branch's codes by SimVQ. All terms train together, as in ILLUME+.
 
 Terms are means over a row's positions, summed over rows by weight; so a batch of any bucket counts its pictures alike.
 """
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,33 +15,60 @@ import jax.numpy as jnp
 
 from focus_jax.errors import UserError
 from focus_jax.models.discriminator import PatchGAN
-from focus_jax.models.dual_tokenizer import dual_tokenizer
+from focus_jax.models.dual_tokenizer import AFTER_CODES, PREPROCESSING, drop_mask, dual_tokenizer
 from focus_jax.models.perceptual import LPIPS
-from focus_jax.training.parts import unflatten
+from focus_jax.models.semantic_branch import cosine
+from focus_jax.training import fingerprint
+from focus_jax.training.parts import flatten, unflatten
 from focus_jax.training.state import Flat, Plan, Trained, all_params
 from focus_jax.training.step import Batch, Event, Metrics, put
 
-QUANTIZER = "tokenizer/pixel/quantizer"
 RECONSTRUCTION = {"l1": jnp.abs, "l2": jnp.square}
+DEAD = 0.05  # a codebook of which less is in use is in trouble
 
 
 def validate_stream(config: Any, stream: Mapping[str, Any], where: str) -> None:
-    """A bucket must be a whole number of codes. Raises: UserError."""
-    stride = dual_tokenizer(**config.model.tokenizer).stride
+    """A bucket must be a whole number of codes and bring the pictures that the form reads. Raises: UserError."""
+    tokenizer = dual_tokenizer(**config.model.tokenizer)
+    if stream["shape_class"] != "picture":
+        raise UserError(f"{where}.shape_class: expected picture, found {stream['shape_class']!r}.")
     for side in ("height", "width"):
-        if stream[side] % stride:
-            raise UserError(f"{where}.{side}: {stream[side]} is not a multiple of the tokenizer's stride {stride}.")
+        if stream[side] % tokenizer.stride:
+            raise UserError(
+                f"{where}.{side}: {stream[side]} is not a multiple of the tokenizer's stride {tokenizer.stride}."
+            )
+    if stream.get("high", 0) != tokenizer.reads_high:
+        raise UserError(
+            f"{where}.high: {stream.get('high', 0)}, expected {tokenizer.reads_high}, the long edge of the pictures "
+            "that this tokenizer's hierarchical encoder reads (config.model.tokenizer.high; 0 for none)."
+        )
 
 
 def validate(config: Any) -> None:
     """Checks the loss section. Raises: UserError."""
-    if config.loss.reconstruction not in RECONSTRUCTION:
+    loss = config.loss
+    if loss.reconstruction not in RECONSTRUCTION:
         raise UserError(
-            f"config.loss.reconstruction: expected {' or '.join(RECONSTRUCTION)}, found {config.loss.reconstruction!r}."
+            f"config.loss.reconstruction: expected {' or '.join(RECONSTRUCTION)}, found {loss.reconstruction!r}."
         )
-    for term, weight in config.loss.weights.items():
+    for term, weight in loss.weights.items():
         if not weight >= 0:
             raise UserError(f"config.loss.weights.{term}: expected 0 or more, found {weight!r}.")
+    for share in ("rate", "rows"):
+        if not 0 <= loss.pixel_drop[share] < 1:
+            raise UserError(
+                f"config.loss.pixel_drop.{share}: expected a share below 1, found {loss.pixel_drop[share]}."
+            )
+    if loss.codebook_start:
+        for prefix, source in config.init.items():
+            brought = any(
+                f"tokenizer/{b}".startswith(prefix) or prefix == f"tokenizer/{b}" for b in ("semantic", "pixel")
+            )
+            if source != "random" and brought:
+                raise UserError(
+                    f"config.loss.codebook_start: {loss.codebook_start} would replace the codebook that "
+                    f"config.init.{prefix} brings, expected 0 with it."
+                )
 
 
 def to_float(images: jax.Array) -> jax.Array:
@@ -50,6 +79,17 @@ def to_float(images: jax.Array) -> jax.Array:
 def to_uint8(images: jax.Array) -> jax.Array:
     """Decoder output -> uint8 by clamp(127.5 x + 128, 0, 255), as the released DualViTok does."""
     return jnp.clip(127.5 * images + 128.0, 0, 255).astype(jnp.uint8)
+
+
+def codes_fingerprint(tokenizer: Any, params: Mapping[str, Any]) -> str:
+    """16 hex digits of all that a picture's codes depend on, so not of the decoders.
+
+    Args:
+      tokenizer: config.model.tokenizer; params: nested dict of the parts below `tokenizer`.
+    """
+    read = {p: x for p, x in flatten(params).items() if not p.startswith(AFTER_CODES)}
+    how = f"form {tokenizer.form}, high {tokenizer.high}, preprocessing {PREPROCESSING}"
+    return hashlib.sha256(f"{how}, {fingerprint.fingerprint(read)}".encode()).hexdigest()[: fingerprint.LENGTH]
 
 
 def psnr(images: jax.Array, reconstructions: jax.Array) -> jax.Array:
@@ -67,14 +107,16 @@ class Stage:
         self.tokenizer = dual_tokenizer(**config.model.tokenizer, commitment=config.loss.commitment, dtype=self.dtype)
         self.gan = PatchGAN(**config.model.discriminator, dtype=self.dtype) if self.loss.weights.adversarial else None
         self.perceptual = LPIPS(**config.model.perceptual, dtype=self.dtype) if self.loss.weights.perceptual else None
+        self.drops = set(self.tokenizer.branches) == {"semantic", "pixel"} and self.loss.pixel_drop.rate > 0
         start = self.loss.codebook_start
-        self.events = (Event("codebook_start", start, self.start_codebook),) if start else ()
+        self.events = (Event("codebook_start", start, self.start_codebooks),) if start else ()
 
     def init(self, rng: jax.Array) -> dict[str, Any]:
         side = 4 * self.tokenizer.stride
         images, row = jnp.zeros((1, side, side, 3)), jnp.ones((1,))
+        high = jnp.zeros((1, *2 * (self.tokenizer.reads_high,), 3))
         rngs = [jax.random.fold_in(rng, i) for i in range(3)]
-        out = {"tokenizer": self.tokenizer.init(rngs[0], images)["params"]}
+        out = {"tokenizer": self.tokenizer.init(rngs[0], images, high)["params"]}
         if self.gan:
             out["discriminator"] = self.gan.init(rngs[1], images, row)["params"]
         if self.perceptual:
@@ -83,16 +125,37 @@ class Stage:
 
     def notes(self) -> list[str]:
         """What a user should know of this combination of settings."""
-        if self.gan and self.config.accumulate > 1 and self.config.model.discriminator.norm == "batch":
+        coupled = []
+        if self.gan and self.config.model.discriminator.norm == "batch":
+            coupled.append("the discriminator's BatchNorm")
+        if self.drops:
+            coupled.append("pixel drop, which borrows codes of another picture,")
+        if coupled and self.config.accumulate > 1:
             return [
-                "the discriminator's BatchNorm sees one micro-batch at a time, so accumulate="
-                f"{self.config.accumulate} is not exactly the same as 1 here"
+                f"{' and '.join(coupled)} see one micro-batch at a time, so accumulate={self.config.accumulate} is not "
+                "exactly the same as 1 here"
             ]
         return []
 
+    def alarms(self, step: int, figures: Mapping[str, float]) -> list[str]:
+        """Codebooks that are dying, once their codes count."""
+        used = {name: figures.get(f"{name}_codebook_usage", 1.0) for name in self.tokenizer.branches}
+        if step <= self.loss.codebook_start:
+            return []
+        return [
+            f"{name}_codebook_usage {usage:.3f}: less than {DEAD:.0%} of the {name} codes are in use; see "
+            "config.loss.codebook_start and this branch's learning rate"
+            for name, usage in used.items()
+            if usage < DEAD
+        ]
+
     def weights(self, step: jax.Array) -> dict[str, Any]:
         w = self.loss.weights
-        out: dict[str, Any] = {"reconstruction": w.reconstruction, "quantiser": w.quantiser}
+        out: dict[str, Any] = {"reconstruction": w.reconstruction}
+        for name in self.tokenizer.branches:
+            out[f"{name}_quantiser"] = w[f"{name}_quantiser"]
+        if self.tokenizer.semantic is not None:
+            out["semantic"] = w.semantic
         if self.perceptual:
             out["perceptual"] = w.perceptual
         if self.gan:
@@ -105,25 +168,38 @@ class Stage:
         rows = batch["weight"].astype(jnp.float32).sum()
         return dict.fromkeys(self.weights(jnp.zeros((), jnp.int32)), rows)
 
+    def _drop(self, batch: Batch, rng: jax.Array, step: jax.Array) -> jax.Array | None:
+        """Pixel codes to replace, drawn from (seed, element)."""
+        if not self.drops:
+            return None
+        drop, keys = self.loss.pixel_drop, jax.vmap(lambda e: jax.random.fold_in(rng, e))(batch["element"])
+        grid = self.tokenizer.grids(*batch["image"].shape[1:3])["pixel"]
+        return drop_mask(keys, grid, drop.rate, drop.rows) & (step < drop.until)
+
     def numerators(
         self, params, batch: Batch, norm, rng: jax.Array, step: jax.Array
     ) -> tuple[dict[str, jax.Array], Metrics]:
-        del norm, rng  # nothing here is drawn
+        del norm
         images, w = to_float(batch["image"]), batch["weight"].astype(jnp.float32)
         total = lambda per_row: jnp.sum(w * per_row)
         mean = lambda x: jnp.mean(x.astype(jnp.float32).reshape(x.shape[0], -1), axis=1)  # [B, ...] -> [B]
         fake, out = self.tokenizer.apply(
-            {"params": params["tokenizer"]}, images, quantise=step >= self.loss.codebook_start
+            {"params": params["tokenizer"]},
+            *pictures(batch),
+            quantise=step >= self.loss.codebook_start,
+            drop=self._drop(batch, rng, step),
         )
-        sums = {
-            "reconstruction": total(mean(RECONSTRUCTION[self.loss.reconstruction](fake - images))),
-            "quantiser": total(mean(out["pixel"]["error"])),
-        }
+        sums = {"reconstruction": total(mean(RECONSTRUCTION[self.loss.reconstruction](fake - images)))}
+        sums |= {f"{name}_quantiser": total(mean(found["error"])) for name, found in out.items()}
+        aux: Metrics = {"psnr": (total(psnr(batch["image"], to_uint8(fake))), w.sum()), **self._codes(out, w)}
+        if "semantic" in out:
+            likeness = mean(cosine(out["semantic"]["decoded"], out["semantic"]["target"]))
+            sums["semantic"] = total(1.0 - likeness)
+            aux["semantic_cosine"] = total(likeness), w.sum()
         if self.perceptual:
             # Rematerialised: at full size VGG's activations are large.
             distance = jax.checkpoint(lambda p, x: self.perceptual.apply({"params": p}, x, images))
             sums["perceptual"] = total(distance(params["perceptual"], fake))
-        aux: Metrics = {"psnr": (total(psnr(batch["image"], to_uint8(fake))), w.sum()), **self._codes(out, w)}
         if self.gan:
             judge = lambda p, x: self.gan.apply({"params": p}, x, w)
             fixed = jax.lax.stop_gradient(params["discriminator"])
@@ -140,49 +216,63 @@ class Stage:
 
     def _codes(self, out: Mapping[str, Any], w: jax.Array) -> Metrics:
         """How often each code was hit by rows that count."""
-        indices = out["pixel"]["indices"]
-        hits = jnp.broadcast_to(w.reshape(-1, 1, 1), indices.shape)
-        return {
-            "hist/pixel_codebook": jnp.zeros(self.config.model.tokenizer.pixel.codes)
-            .at[indices.reshape(-1)]
-            .add(hits.reshape(-1))
-        }
+        hits: Metrics = {}
+        for name, found in out.items():
+            indices = found["indices"]
+            counts = jnp.broadcast_to(w.reshape(-1, 1, 1), indices.shape)
+            codes = jnp.zeros(self.tokenizer.branches[name].codes)
+            hits[f"hist/{name}_codebook"] = codes.at[indices.reshape(-1)].add(counts.reshape(-1))
+        return hits
 
     def measures(self, params, batch: Batch) -> Metrics:
         w = batch["weight"].astype(jnp.float32)
-        fake, out = self.tokenizer.apply({"params": params["tokenizer"]}, to_float(batch["image"]))
+        images, high = pictures(batch)
+        fake, out = self.tokenizer.apply({"params": params["tokenizer"]}, images, high)
         shown = to_uint8(fake)
         pair = jnp.concatenate([batch["image"], shown], axis=2)[:8]  # original | reconstruction
-        l1 = jnp.mean(jnp.abs(fake - to_float(batch["image"])), axis=(1, 2, 3))
-        return {
+        l1 = jnp.mean(jnp.abs(fake - images), axis=(1, 2, 3))
+        found: Metrics = {
             "psnr": (jnp.sum(w * psnr(batch["image"], shown)), w.sum()),
             "l1": (jnp.sum(w * l1), w.sum()),
             **self._codes(out, w),
             "show/reconstruction": pair,
         }
+        if "semantic" in out:
+            likeness = jnp.mean(cosine(out["semantic"]["decoded"], out["semantic"]["target"]), axis=(1, 2))
+            found["semantic_cosine"] = jnp.sum(w * likeness), w.sum()
+        return found
 
-    def start_codebook(self, plan: Plan, trained: Trained, frozen: Flat, batch: Batch) -> tuple[Trained, Flat]:
-        """Gives the codes the mean and covariance of the encoder's vectors, measured on this batch.
+    def start_codebooks(self, plan: Plan, trained: Trained, frozen: Flat, batch: Batch) -> tuple[Trained, Flat]:
+        """Gives each branch's codes the mean and covariance of its encoder's vectors, measured on this batch.
 
         With cov z = L L^T the rows n ~ N(0, 1/d) of the frozen codebook become codes n W + mean for W = sqrt(d) L^T;
         SimVQ has no bias, so mean W^-1 is added to every row of the frozen codebook, which the checkpoint carries.
         """
         params = all_params(trained, frozen)
         part = {p.removeprefix("tokenizer/"): x for p, x in params.items() if p.startswith("tokenizer/")}
-        z = self.tokenizer.apply({"params": unflatten(part)}, to_float(batch["image"]), method="encode")
-        w = jnp.broadcast_to(batch["weight"].reshape(-1, 1, 1), z.shape[:3]).reshape(-1, 1)
-        z = z.reshape(-1, z.shape[-1])
-        mean = jnp.sum(w * z, axis=0) / w.sum()
-        centred = z - mean
-        cov = jnp.matmul((w * centred).T, centred, precision="highest") / w.sum()
-        d = z.shape[-1]
-        floor = 1e-6 * jnp.trace(cov) / d  # a channel that never moves must not make W singular
-        kernel = jnp.sqrt(d) * jnp.linalg.cholesky(cov + floor * jnp.eye(d)).T
-        shift = jnp.linalg.solve(kernel.T, mean)  # shift @ kernel = mean
-        codebook = params[f"{QUANTIZER}/frozen_codebook"] + shift
-        return put(
-            plan,
-            trained,
-            frozen,
-            {f"{QUANTIZER}/code_transform/kernel": kernel, f"{QUANTIZER}/frozen_codebook": codebook},
-        )
+        found = self.tokenizer.apply({"params": unflatten(part)}, *pictures(batch), method="encode")
+        leaves = {}
+        for name, z in found.items():
+            quantizer = f"tokenizer/{name}/quantizer"
+            kernel, shift = matched(z, batch["weight"])
+            leaves[f"{quantizer}/code_transform/kernel"] = kernel
+            leaves[f"{quantizer}/frozen_codebook"] = params[f"{quantizer}/frozen_codebook"] + shift
+        return put(plan, trained, frozen, leaves)
+
+
+def pictures(batch: Batch) -> tuple[jax.Array, jax.Array | None]:
+    """The float pictures [B, H, W, 3] of a batch, and their high-resolution copies where it has such."""
+    return to_float(batch["image"]), to_float(batch["high"]) if "high" in batch else None
+
+
+def matched(z: jax.Array, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(W [d, d], shift [d]) that give N(0, 1/d) rows plus shift, times W, the mean and covariance of z [B, h, w, d]."""
+    w = jnp.broadcast_to(weight.reshape(-1, 1, 1), z.shape[:3]).reshape(-1, 1)
+    z = z.reshape(-1, z.shape[-1])
+    mean = jnp.sum(w * z, axis=0) / w.sum()
+    centred = z - mean
+    cov = jnp.matmul((w * centred).T, centred, precision="highest") / w.sum()
+    d = z.shape[-1]
+    floor = 1e-6 * jnp.trace(cov) / d  # a channel that never moves must not make W singular
+    kernel = jnp.sqrt(d) * jnp.linalg.cholesky(cov + floor * jnp.eye(d)).T
+    return kernel, jnp.linalg.solve(kernel.T, mean)  # shift @ kernel = mean

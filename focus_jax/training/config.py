@@ -75,6 +75,11 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
         config = module.get_config(arg) if arg else module.get_config()
     except ValueError as e:
         raise UserError(str(e)) from e
+    given = [o for o in overrides if o.startswith("--config.init.") and "=" in o]
+    for override in given:  # names of parts hold slashes, which the flags do not know, and need no entry before
+        name, _, source = override.removeprefix("--config.init.").partition("=")
+        config.init[name] = source
+    overrides = [o for o in overrides if o not in given]
     for override in overrides:
         _check_field(config, override)
     argv = ["focus_jax", *overrides]

@@ -20,7 +20,7 @@ from data_pipelines.loader import Loader
 from data_pipelines.prepare import ensure_prepared
 from focus_jax import stages
 from focus_jax.training import config as config_lib
-from focus_jax.training import sharding, state, step, store
+from focus_jax.training import parts, sharding, state, step, store
 from focus_jax.training.checkpoint import Checkpoints, initial_params
 from focus_jax.training.feed import Feed
 from focus_jax.training.flops import peak_flops, train_flops
@@ -88,6 +88,8 @@ def train(config: Any, workdir: epath.PathLike, *, data_restart: bool = False) -
         del params
         checkpoints.start(frozen, origins)
         data_state = loader.state(0) | {"from": 0}
+    if loader.stores_codes:
+        loader.check_codes(stage.codes_fingerprint(parts.unflatten(state.all_params(trained, frozen))))
     metrics.overview(plan.abstract)
     for text in _introduction(config, stage, plan, loader, checkpoints, resumed):
         metrics.say(text)
@@ -168,6 +170,8 @@ def train(config: Any, workdir: epath.PathLike, *, data_restart: bool = False) -
                 shown, _ = window.reduce()
                 bad, pending_bad = bad + sum(int(x) for x in jax.device_get(pending_bad)), []
                 metrics.log(done, shown | speed.figures(done) | {"bad_records": bad})
+                for text in stage.alarms(done, shown):
+                    metrics.say(f"step {done:,} alarm: {text}")
                 goodput.flush(done)
                 if bad > config.data.bad_record_budget:
                     raise TrainingStopped(

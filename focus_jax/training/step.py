@@ -44,6 +44,12 @@ class Stage(Protocol):
     def notes(self) -> list[str]:
         """What a user should know of this combination of settings, a line each."""
 
+    def alarms(self, step: int, figures: Mapping[str, float]) -> list[str]:
+        """What a user must know of the figures at a log step, a line each."""
+
+    def codes_fingerprint(self, params) -> str:
+        """Only of stages that read streams of shape class `codes`: of the tokenizer in `params`, nested dict of parts."""
+
 
 class Event:
     """What happens once, when the run reaches `step`: run(trained, frozen, batch) -> (trained, frozen), pure."""

@@ -33,6 +33,7 @@ from ml_collections import ConfigDict
 from focus_jax.errors import UserError
 from focus_jax.training import fingerprint, parts
 from focus_jax.training.provenance import code_version
+from focus_jax.weights.files import write_weights
 
 FORMAT = 1  # of step directories and of the metadata of safetensors files
 CHECKPOINTS = "checkpoints"  # folder of a run directory with its steps
@@ -349,11 +350,7 @@ def save_safetensors(path: Any, flat: Mapping[str, Any], config: ConfigDict | No
         "format": str(FORMAT), **({"config": config.to_json()} if config else {}), "digests": json.dumps(digests),
         "fingerprints": json.dumps(prints), "code": code_version(), "note": note,
     }  # fmt: skip
-    path = epath.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.parent / f"{path.name}.unfinished"
-    unfinished.write_bytes(safetensors.numpy.save(host, metadata))
-    unfinished.replace(path)
+    write_weights(path, host, metadata)
     return prints
 
 

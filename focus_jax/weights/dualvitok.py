@@ -1,6 +1,6 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""DualViTok, the released dual tokenizer of ILLUME+ (arXiv 2504.01934): the keys of its pixel half."""
+"""DualViTok, the released dual tokenizer of ILLUME+ (arXiv 2504.01934): all its keys, or those of a branch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 
 from focus_jax.models.dual_tokenizer import DualTokenizer, dual_tokenizer
 from focus_jax.models.pixel_branch import PixelBranch
+from focus_jax.models.qwen_vit import QwenViT
+from focus_jax.models.semantic_branch import SemanticBranch
 from focus_jax.weights.qwen2_vl import RULES as TOWER_RULES
-from focus_jax.weights.qwen2_vl import block_rules
-from focus_jax.weights.shapes import module_shapes
-from focus_jax.weights.table import DENSE, Rule, Shape, Table, Transform, conv, linear, norm
+from focus_jax.weights.qwen2_vl import VIT, block_rules
+from focus_jax.weights.shapes import module_shapes, sizes
+from focus_jax.weights.table import DENSE, Piece, Rule, Shape, Table, Transform, conv, linear, norm
 
 PIXEL, SEMANTIC = "tokenizer/pixel", "tokenizer/semantic"
 # A 1x1 convolution that is a linear layer here: [out, in, 1, 1] -> [in, out].
@@ -64,7 +66,7 @@ SEMANTIC_RULES = [
     *norm("semantic_decoder.proj_out.1", f"{SEMANTIC}/decoder/norm_out"),
 ]
 
-RULES = [
+PIXEL_RULES = [
     *_coder("pixel_encoder", f"{PIXEL}/encoder", "down", "downsample", spatial=False),
     *conv("pixel_quant_conv", f"{PIXEL}/quant_conv"),
     Rule("pixel_quantizer.frozen_codebook", f"{PIXEL}/quantizer/frozen_codebook"),
@@ -73,22 +75,44 @@ RULES = [
     *_coder("pixel_decoder", f"{PIXEL}/decoder", "up", "upsample", spatial=True),
 ]
 
-
-# All 999 keys of the release, for a tokenizer in the form `illume`.
 WHOLE_RULES = [
     *(Rule(f"semantic_encoder.model.{rule.theirs}", rule.ours, rule.transform, rule.axis) for rule in TOWER_RULES),
     *SEMANTIC_RULES,
-    *RULES,
+    *PIXEL_RULES,
 ]
 
 
 def shapes(config: Any = None) -> dict[str, Shape]:
-    """{our path: shape} of the pixel branch; config.model.tokenizer holds the sizes, None means the released ones."""
+    """{our path: shape} of the parts that the format has keys for: tower, semantic and pixel branch, or one branch.
+
+    config.model.tokenizer holds sizes and branches, None means the released ones: all 999 keys. The three parts are the
+    same in the forms `focus` and `illume`.
+    """
     if config is None:
-        model = DualTokenizer(pixel=PixelBranch(scan=True))
+        model = DualTokenizer(PixelBranch(scan=True), SemanticBranch(scan=True), QwenViT(scan=True))
     else:
-        model = dual_tokenizer(**config.model.tokenizer)
+        model = dual_tokenizer(**{**sizes(config, "tokenizer"), "form": "illume"})
     return module_shapes("tokenizer", model, (1, model.stride, model.stride, 3))
 
 
-TABLE = Table("dualvitok", (PIXEL,), RULES, shapes, others=(r"semantic_(encoder|quantizer|decoder)\..*",))
+TABLE = Table(
+    "dualvitok",
+    (VIT, SEMANTIC, PIXEL),
+    WHOLE_RULES,
+    shapes,
+    pieces=(
+        Piece((SEMANTIC,), r"semantic_(encoder|quantizer|decoder)\..*", "the pixel half only", beside=(VIT,)),
+        Piece(
+            tuple(f"{PIXEL}/{name}" for name in ("encoder", "quant_conv", "quantizer")),
+            r"pixel_(encoder|quant_conv|quantizer)\..*",
+            "the semantic half and the pixel decoder only",
+        ),
+    ),
+    beyond=(
+        (
+            "tokenizer/fusion",
+            "tokenizer/fusion and tokenizer/convnext have no key in this format; the exported tokenizer is exact only "
+            "where fusion's output is zero",
+        ),
+    ),
+)

@@ -12,21 +12,29 @@ import safetensors.numpy
 from etils import epath
 
 from focus_jax.errors import UserError
-from focus_jax.weights.torch_file import read_torch
+from focus_jax.weights.torch_file import TorchFile
 
 
 class SafetensorsFile(Mapping[str, np.ndarray]):
-    """A safetensors file that is read key by key."""
+    """A safetensors file that is read key by key.
+
+    It is opened for each of them: an open one is mapped into memory, and what was read of it would count as the
+    process's own.
+    """
 
     def __init__(self, path: epath.Path) -> None:
+        self._path = str(path)
         try:
-            self._file = safetensors.safe_open(str(path), "numpy")
+            with safetensors.safe_open(self._path, "numpy") as file:
+                self._keys = list(file.keys())
         except safetensors.SafetensorError as e:
             raise UserError(f"{path}: not a readable safetensors file: {e}") from e
-        self._keys = list(self._file.keys())
 
     def __getitem__(self, key: str) -> np.ndarray:
-        return self._file.get_tensor(key)
+        if key not in self._keys:
+            raise KeyError(key)
+        with safetensors.safe_open(self._path, "numpy") as file:
+            return file.get_tensor(key)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys)
@@ -36,12 +44,15 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
 
 
 def read_weights(path: epath.PathLike) -> Mapping[str, np.ndarray]:
-    """*.safetensors, or torch's *.pth, *.pt, *.bin, *.ckpt -> {key: array}; local safetensors are read lazily."""
+    """*.safetensors, or torch's *.pth, *.pt, *.bin, *.ckpt -> {key: array}.
+
+    Arrays of local safetensors and of torch's archives are read when they are asked for.
+    """
     path = epath.Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     if path.suffix in (".pth", ".pt", ".bin", ".ckpt"):
-        return read_torch(path)
+        return TorchFile(path)
     if path.suffix != ".safetensors":
         raise UserError(f"{path}: unknown kind of file, expected .safetensors, .pth, .pt, .bin or .ckpt")
     if "://" not in str(path):

@@ -24,8 +24,8 @@ def module_shapes(part: str, module: nn.Module, *inputs: Shape) -> dict[str, Sha
 
 
 def sizes(config: Any, name: str) -> Any:
-    """config.model.NAME, the sizes of an encoder. Raises: UserError where the config has none."""
-    found = config.model.get(name)
+    """config.model.NAME, the sizes of a network, else config.model.tokenizer.NAME. Raises: UserError for neither."""
+    found = config.model.get(name, config.model.get("tokenizer", {}).get(name))
     if found is None:
-        raise UserError(f"config.model.{name}: the config has no such section, expected the encoder's sizes.")
+        raise UserError(f"config.model.{name}: the config has no such section, expected the network's sizes.")
     return found

@@ -92,10 +92,29 @@ def _first_layers(paths: Iterable[str]) -> dict[str, int]:
     return {folder: len(numbers) for folder, numbers in layers.items()}
 
 
+def _under(prefixes: Iterable[str]) -> tuple[str, ...]:
+    """What a path inside one of these folders starts with."""
+    return tuple(f"{prefix}/" for prefix in prefixes)
+
+
 def _list(names: Iterable[str]) -> str:
     names = sorted(names)
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """What a network of a family may lack, and has whole where it has any of it.
+
+    paths: prefixes of ours; beside: prefixes that belong to it too, which a network may also have for another end.
+    keys: pattern of its keys of theirs; without: what a file that lacks them holds, for a caller to say.
+    """
+
+    paths: tuple[str, ...]
+    keys: str
+    without: str
+    beside: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +129,9 @@ class Table:
     constants: (pattern of paths of ours, value) that this format has no key for, because every network of its kind has
     that value there. Reading sets them, `set_to_constants` lists them so that a caller can say so, and writing refuses
     any other value.
+    pieces: what a network may lack. Reading passes over the keys of such a piece, as over `others`.
+    beyond: (prefix of paths of ours, sentence) of a network's parts that the format knows nothing of; a caller who
+    writes a file for such a network says the sentence.
     """
 
     name: str
@@ -119,6 +141,24 @@ class Table:
     others: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ("",)
     constants: tuple[tuple[str, float], ...] = ()
+    pieces: tuple[Piece, ...] = ()
+    beyond: tuple[tuple[str, str], ...] = ()
+
+    def lacks(self, paths: Iterable[str]) -> list[Piece]:
+        """Pieces of which a network with these paths of ours has nothing."""
+        paths = list(paths)
+        return [piece for piece in self.pieces if not any(path.startswith(_under(piece.paths)) for path in paths)]
+
+    def covered(self, paths: Iterable[str], network: Iterable[str]) -> list[str]:
+        """Those of `paths` (of ours) that the format covers for a network with the paths `network`."""
+        absent = [name for piece in self.lacks(network) for name in piece.paths + piece.beside]
+        return [path for path in paths if path.startswith(_under(self.parts)) and not path.startswith(_under(absent))]
+
+    def remarks(self, paths: Iterable[str], network: Iterable[str]) -> list[str]:
+        """What to say of a file written for `network` out of a checkpoint that holds `paths`."""
+        paths = list(paths)
+        beyond = [said for prefix, said in self.beyond if any(path.startswith(f"{prefix}/") for path in paths)]
+        return [f"it holds {piece.without}" for piece in self.lacks(network)] + beyond
 
     def prefix_of(self, keys: Iterable[str]) -> str:
         """The one of `prefixes` under which a file with these keys holds keys of the table; the first if none does."""
@@ -136,9 +176,10 @@ class Table:
         """Paths of ours that `constants` names."""
         return [path for path in paths if self.constant(path) is not None]
 
-    def left_out(self, keys: Iterable[str]) -> list[str]:
-        """Keys of theirs that `others` names."""
-        return [key for key in keys if any(re.fullmatch(pattern, key) for pattern in self.others)]
+    def left_out(self, keys: Iterable[str], paths: Iterable[str] = ()) -> list[str]:
+        """Keys of theirs that `others` names, and those of the pieces that a network with these paths of ours lacks."""
+        patterns = [*self.others, *(piece.keys for piece in self.lacks(paths))]
+        return [key for key in keys if any(re.fullmatch(pattern, key) for pattern in patterns)]
 
     def our_path(self, key: str) -> tuple[str, Rule] | None:
         """Key of theirs -> (path of ours in loop layout, its rule), None where the table has no such key."""
@@ -188,14 +229,13 @@ class Table:
         """
         prefix = self.prefix_of(source)
         expected = {prefix + key: entry for key, entry in self.keys(shapes).items()}
-        unknown = set(source) - set(expected) - set(self.left_out(source))
+        unknown = set(source) - set(expected) - set(self.left_out(source, shapes))
         if unknown:
             raise UserError(f"{where}: unknown keys for format {self.name}: {_list(unknown)}")
         missing = set(expected) - set(source)
         if missing:
             raise UserError(f"{where}: format {self.name} expects keys that are missing: {_list(missing)}")
         ours: dict[str, np.ndarray] = {}
-        stacks: dict[str, dict[int, np.ndarray]] = {}
         for key, (path, index, rule, shape) in expected.items():
             array = source[key]
             if tuple(array.shape) != shape:
@@ -204,10 +244,14 @@ class Table:
             if index is None:
                 ours[path] = np.ascontiguousarray(array) if array.ndim else array
                 continue
-            stacks.setdefault(path, {})[index] = array
-            if len(stacks[path]) == shapes[path][rule.axis]:
-                layers = stacks.pop(path)
-                ours[path] = np.stack([layers[i] for i in sorted(layers)], axis=rule.axis)
+            # Layers go straight to their place, so that no second copy of a stack is held.
+            stack = ours.get(path)
+            if stack is None:
+                ours[path] = stack = np.empty(shapes[path], array.dtype)
+            elif array.dtype != stack.dtype:
+                wider = np.promote_types(np.promote_types(np.float32, stack.dtype), array.dtype)
+                ours[path] = stack = stack.astype(wider, copy=False)
+            stack[(slice(None),) * rule.axis + (index,)] = array
         for path in self.set_to_constants(shapes):
             ours[path] = np.full(shapes[path], self.constant(path), np.float32)
         return ours
@@ -215,19 +259,22 @@ class Table:
     def write(self, flat: Mapping[str, np.ndarray], shapes: Mapping[str, Shape] | None = None) -> dict[str, np.ndarray]:
         """{our path: array}, in either layout -> {their key: array}. Paths outside `parts` are not looked at.
 
-        shapes: the network the result must be complete for; None takes whatever layers are there and asks only for the
-        keys that every size has.
+        shapes: the network the result must be complete for; None takes whatever pieces and layers are there and asks
+        only for the keys that every size has.
         Raises: UserError for a path without a key, a missing parameter or a wrong shape.
         """
-        flat = {path: leaf for path, leaf in flat.items() if path.startswith(tuple(f"{p}/" for p in self.parts))}
-        if not flat:
-            raise UserError(f"{self.name}: the checkpoint holds no parameter of {', '.join(self.parts)}")
+        network = list(flat if shapes is None else shapes)
+        flat = {path: flat[path] for path in self.covered(flat, network)}
+        needed = [name for piece in self.pieces for name in piece.paths] or self.parts
+        if not any(path.startswith(_under(needed)) for path in flat):
+            raise UserError(f"{self.name}: the checkpoint holds no parameter of {', '.join(needed)}")
         held = self.keys({path: tuple(leaf.shape) for path, leaf in flat.items()})
         for path in self.set_to_constants(flat):
             if np.any(np.asarray(flat[path]) != self.constant(path)):
                 raise UserError(f"{self.name}: the format has no key for {path}, which is not {self.constant(path):g}")
         if shapes is None:
-            wanted = {rule.theirs: rule.ours for rule in self.rules if "{" not in rule.theirs}
+            paths = self.covered((rule.ours for rule in self.rules), network)
+            wanted = {rule.theirs: rule.ours for rule in self.rules if "{" not in rule.theirs and rule.ours in paths}
         else:
             expected = self.keys(shapes)
             wanted = {key: path for key, (path, *_) in expected.items()}

@@ -6,13 +6,14 @@ import dataclasses
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from data_pipelines import loader, prepare, rows, seeds, transforms
+from data_pipelines import buckets, loader, prepare, rows, seeds, transforms
 from data_pipelines.errors import DataError
 from data_pipelines.example import Instance
 from data_pipelines.readers.world import WorldScenes
 from data_pipelines.world import scenes
-from data_pipelines.world.examples import GROUND, World, example
+from data_pipelines.world.examples import GROUND, World, example, picture
 from data_pipelines.world.vocabulary import SHAPES
 
 OBJECTS = {"shape_class": "objects", "height": 64, "width": 64}
@@ -50,11 +51,47 @@ def test_objects_cropped_away_are_left_out():
 
 def test_box_and_picture_agree_under_a_random_crop():
     made, placement = transforms.place(
-        World()[0].images[0].data, (64, 48), rng=seeds.generator(1), random_crop=True, flip=1.0, max_crop_loss=0.5
+        transforms.decode(World()[0].images[0].data),
+        (64, 48),
+        rng=seeds.generator(1),
+        random_crop=True,
+        flip=1.0,
+        max_crop_loss=0.5,
     )
     assert made.shape == (64, 48, 3) and placement.flipped
     box = placement.boxes(np.array([[0, 0, 128, 128]]))[0]
     assert box[2] == 64 and box[3] == 64 and box[0] <= 0 and box[0] + box[2] >= 48
+
+
+@pytest.mark.parametrize("size", [(200, 300), (300, 200), (96, 144), (1, 1), (5, 400)])
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+def test_high_is_the_same_crop_at_another_size(size, flip):
+    """Of a picture of two ramps, shrunk to the row's own size: the same but for filters at the borders."""
+    y, x = np.mgrid[: size[0], : size[1]]
+    ramps = np.stack([255 * x / size[1], 255 * y / size[0], 0 * x], axis=-1).astype(np.uint8)
+    one = dataclasses.replace(World()[0], images=[picture(ramps)])
+    stream = {"shape_class": "picture", "height": 32, "width": 48, "high": 96}
+    row = rows.row(one, stream, rng=seeds.generator(3), random_crop=True, flip=flip, max_crop_loss=0.99)
+    assert {k: (x.shape, x.dtype) for k, x in row.items()} == rows.fields(stream)
+    assert row["high"].shape == (64, 96, 3)
+    shrunk = np.asarray(Image.fromarray(row["high"]).resize((48, 32), Image.Resampling.LANCZOS))
+    assert np.abs(shrunk.astype(int) - row["image"].astype(int))[2:-2, 2:-2].max() <= 3
+
+
+def test_a_picture_at_its_own_size_is_high_itself():
+    stream = {"shape_class": "picture", "height": 64, "width": 64, "high": 128}
+    one = World()[0]
+    np.testing.assert_array_equal(
+        rows.row(one, stream, flip=0.0)["high"], np.asarray(transforms.decode(one.images[0].data))
+    )
+    assert "high" not in rows.row(one, {k: v for k, v in stream.items() if k != "high"})
+
+
+def test_high_size_keeps_the_anchors_aspect():
+    for anchor in buckets.ANCHORS_512:
+        height, width = buckets.high_size(anchor, 768)
+        assert max(height, width) == 768 and height * anchor[1] == width * anchor[0]
+        assert buckets.high_size((anchor[0] // 2, anchor[1] // 2), 768) == (height, width)
 
 
 def test_too_many_objects_and_missing_boxes_are_data_errors():

@@ -4,6 +4,7 @@
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from skimage.metrics import peak_signal_noise_ratio
 
 from focus_jax.evaluation import reconstruction
@@ -13,21 +14,14 @@ from focus_jax.training import config as config_lib
 class Blur:
     """Stands in for a model: every 8 x 8 block is a code (its mean grey), decoded as that grey."""
 
-    class config:
-        class model:
-            class tokenizer:
-                class pixel:
-                    codes = 256
+    config = ConfigDict({"model": {"tokenizer": {"pixel": {"codes": 256}}}})
 
     def encode(self, images):
         b, h, w, _ = images.shape
-        return images.reshape(b, h // 8, 8, w // 8, 8, 3).mean((2, 4, 5)).astype(np.int32)
+        return {"pixel": images.reshape(b, h // 8, 8, w // 8, 8, 3).mean((2, 4, 5)).astype(np.int32)}
 
-    def decode(self, indices):
-        return np.repeat(np.repeat(indices, 8, 1), 8, 2)[..., None].repeat(3, -1).astype(np.uint8)
-
-    def reconstruct(self, images):
-        return self.decode(self.encode(images))
+    def decode(self, codes, size=None):
+        return np.repeat(np.repeat(codes["pixel"], 8, 1), 8, 2)[..., None].repeat(3, -1).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +40,7 @@ def test_figures(measured):
     assert (
         value == pytest.approx(np.mean(by_hand)) and n == 6 and error == pytest.approx(np.std(by_hand, ddof=1) / 6**0.5)
     )
-    codes = Blur().encode(images)
+    codes = Blur().encode(images)["pixel"]
     assert figures["pixel_codebook_usage"][0] == len(np.unique(codes)) / 256
     assert 0 < figures["pixel_codebook_perplexity"][0] <= len(np.unique(codes))
     assert figures["perceptual_random"][0] > 0 and "lpips" not in figures
@@ -59,3 +53,64 @@ def test_perfect_pictures():
     x = np.random.default_rng(1).integers(0, 256, (2, 16, 16, 3), np.uint8)
     np.testing.assert_allclose(reconstruction.psnr(x, x), 100.0)
     np.testing.assert_allclose(reconstruction.ssim(x, x), 1.0)
+
+
+class Features(Blur):
+    """Blur with semantic features: the mean colours of 8 x 8 cells and their squares, `lost` of them not decoded."""
+
+    config = ConfigDict({"model": {"tokenizer": {"pixel": {"codes": 256}, "semantic": {"codes": 4}}}})
+    high = 96
+
+    def __init__(self, lost=()):
+        self.lost, self.seen = list(lost), set()
+
+    def encode(self, images, high):
+        self.seen.add((images.shape[1:], high.shape[1:]))
+        return super().encode(images) | {"semantic": np.zeros((len(images), 2, 2), np.int32)}
+
+    def semantic_features(self, images, high):
+        cells = images.reshape(len(images), 8, 8, 8, 8, 3).mean((2, 4)).astype(np.float32) / 255
+        target = np.concatenate([cells, cells**2], axis=-1)
+        decoded = target.copy()
+        decoded[..., self.lost] = 0.5
+        return decoded, target
+
+
+@pytest.fixture(scope="module")
+def world():
+    fields = ["--config.data.scenes=40", "--config.probe_scenes=150", "--config.batch_size=16", "--config.shown=2"]
+    return config_lib.load("configs/eval.py:world_reconstruction", fields)
+
+
+def test_semantic_figures(world):
+    evaluator, whole = reconstruction.Evaluator(world), Features()
+    figures = evaluator.run(whole)
+    assert whole.seen == {((64, 64, 3), (96, 96, 3))}  # the same scenes drawn at the model's two sizes
+    assert figures["semantic_cosine"][0] == pytest.approx(1.0, abs=1e-6)
+    assert 0.5 < figures["mean_feature_cosine"][0] < 0.999
+    assert figures["semantic_codebook_usage"][0] == 0.25 and figures["semantic_codebook_perplexity"][0] == 1.0
+    assert figures["probe_kept"] == (1.0, figures["probe_shape"][1], 0.0)
+    own = evaluator.baselines["probe_colour"]["from the tower's own features"]
+    assert figures["probe_colour"][0] == pytest.approx(own) and own > 0.6
+    assert evaluator.protocol["probe"]["scenes"] == 150
+
+
+def test_a_feature_that_codes_lose_shows_in_the_probe(world):
+    evaluator = reconstruction.Evaluator(world)
+    figures = evaluator.run(Features(lost=[0, 1, 3, 4]))  # red and green
+    assert figures["semantic_cosine"][0] < 0.999
+    kept = [
+        figures[f"probe_{name}"][0] / evaluator.baselines[f"probe_{name}"]["from the tower's own features"]
+        for name in ("shape", "colour", "size")
+    ]
+    assert figures["probe_kept"][0] == pytest.approx(min(kept)) and min(kept) < 0.8 and figures["probe_kept"][2] > 0
+
+
+def test_mean_feature_by_hand():
+    rng = np.random.default_rng(0)
+    decoded, target = rng.normal(size=(2, 3, 2, 2, 5)) + 1.0
+    figures = reconstruction._likeness(decoded, target)
+    cosine = lambda a, b: (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
+    constant = target.reshape(-1, 5).mean(0)
+    assert figures["semantic_cosine"][0] == pytest.approx(cosine(decoded, target).mean(), abs=1e-6)
+    assert figures["mean_feature_cosine"][0] == pytest.approx(cosine(constant, target).mean(), abs=1e-6)

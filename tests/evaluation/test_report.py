@@ -218,16 +218,13 @@ def test_evaluate_writes_a_report(tmp_path, monkeypatch, capsys):
         fingerprints, label = {"tokenizer/pixel": "1"}, "a"
 
         def encode(self, images):
-            return np.zeros((len(images), 2, 2), np.int32)
+            return {"pixel": np.zeros((len(images), 2, 2), np.int32)}
 
-        def decode(self, indices):
-            return np.full((len(indices), 16, 16, 3), 128, np.uint8)
-
-        def reconstruct(self, images):
-            return self.decode(self.encode(images))
+        def decode(self, codes, size):
+            return np.full((len(codes["pixel"]), *size, 3), 128, np.uint8)
 
     monkeypatch.setattr("focus_jax.load", lambda checkpoint, weights: Model())
-    monkeypatch.setattr(reconstruction, "pictures", lambda config: pictures(4, 16))
+    monkeypatch.setattr(reconstruction, "pictures", lambda config, high: {"image": pictures(4, 16)})
     monkeypatch.setattr(reconstruction.Evaluator, "protocol", {"benchmark": "?", "rule": 7}, raising=False)
     config = config_lib.load("configs/eval.py:reconstruction", ["--config.batch_size=4", "--config.label="])
     out = evaluate.evaluate(config, str(tmp_path / "no_run"), str(tmp_path / "report"))

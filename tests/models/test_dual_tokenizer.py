@@ -16,7 +16,7 @@ from focus_jax.models.dual_tokenizer import DualTokenizer, drop_mask, dual_token
 from focus_jax.models.pixel_branch import PixelBranch
 from tests.models.fill import random_parameters
 
-SIZES = models.tokenizer("tiny").to_dict()
+SIZES = dict(branches=("pixel",), semantic_dim=8, pixel=models.pixel_branch("tiny").to_dict())
 SIZES["pixel"] |= dict(codes=64, groups=4)
 for side in ("encoder", "decoder"):  # compiling is what these tests cost
     SIZES["pixel"][side] |= dict(widths=(8, 16), attention_levels=())
@@ -45,7 +45,9 @@ def test_shapes_and_parts(tokenizer):
 def test_codes_decode_to_the_reconstruction(tokenizer):
     model, params, call = tokenizer
     y, out = call(params, IMAGES, True)
-    decode = jax.jit(lambda params, indices: model.apply({"params": params}, indices, method="indices_to_images"))
+    decode = jax.jit(
+        lambda params, indices: model.apply({"params": params}, {"pixel": indices}, method="indices_to_images")
+    )
     images = decode(params, out["pixel"]["indices"])
     np.testing.assert_allclose(images, y, atol=1e-4)
     codebook = model.apply({"params": params}, method=lambda m: m.pixel.quantizer.codebook())
@@ -54,7 +56,7 @@ def test_codes_decode_to_the_reconstruction(tokenizer):
 
 def test_semantic_half_is_zero_and_first(tokenizer):
     model, params, _ = tokenizer
-    code_map = model.apply({"params": params}, jnp.ones((1, 2, 3, 8)), method="code_map")
+    code_map = model.apply({"params": params}, {"pixel": jnp.ones((1, 2, 3, 8))}, (2, 3), method="code_map")
     assert code_map.shape == (1, 2, 3, 16)
     assert not np.any(code_map[..., :8]) and np.all(code_map[..., 8:] == 1)
 
@@ -142,7 +144,7 @@ def sizes(**changes):
     [
         (
             {"branches": ("pixel", "semantics")},
-            r"tokenizer.branches: \('pixel', 'semantics'\), expected \('pixel',\) or \('semantic', 'pixel'\)",
+            r"tokenizer.branches: \('pixel', 'semantics'\), expected \('semantic', 'pixel'\) or \('pixel',\) or \('sem",
         ),
         ({"branches": ()}, "tokenizer.branches"),
         ({"form": "llava"}, "tokenizer.form: 'llava', expected one of focus, illume"),
@@ -177,6 +179,7 @@ BOTH = SIZES | {
     "semantic": dict(depth=1, width=16, heads=2, codes=32, code_block=32),
     "convnext": dict(widths=(4, 4, 8, 8), depths=(1, 1, 1, 1), layer_scale=0.1),
     "fusion": dict(width=32, heads=2),
+    "high": 96,
 }
 
 
@@ -223,11 +226,14 @@ def test_gradients_of_the_losses_reach_what_trains(both):
 def test_codes_of_both_halves_decode_to_the_reconstruction(both):
     focus, params, _, fused, _ = both
     y, out = fused(params, LARGE, HIGH, None)
-    decode = lambda p, i, s: focus.apply({"params": p}, i, s, method="indices_to_images")
-    again = jax.jit(decode)(params, out["pixel"]["indices"], out["semantic"]["indices"])
-    np.testing.assert_allclose(again, y, atol=1e-4)
-    with pytest.raises(UserError, match="semantic indices are missing"):
-        focus.apply({"params": params}, out["pixel"]["indices"], method="indices_to_images")
+    decode = lambda p, i: focus.apply({"params": p}, i, method="indices_to_images")
+    indices = {name: found["indices"] for name, found in out.items()}
+    np.testing.assert_allclose(jax.jit(decode)(params, indices), y, atol=1e-4)
+    again = jax.jit(lambda p, x, high: focus.apply({"params": p}, x, high, method="indices"))(params, LARGE, HIGH)
+    jax.tree.map(np.testing.assert_array_equal, again, indices)
+    assert {k: x.shape[1:] for k, x in again.items()} == focus.grids(32, 48) == {"semantic": (2, 3), "pixel": (4, 6)}
+    with pytest.raises(UserError, match="codes of the branches pixel, expected pixel, semantic"):
+        decode(params, {"pixel": indices["pixel"]})
 
 
 def test_dropped_codes_are_those_of_the_previous_picture(both):
@@ -236,13 +242,13 @@ def test_dropped_codes_are_those_of_the_previous_picture(both):
     none, _ = fused(params, LARGE, HIGH, jnp.zeros((2, 4, 6), bool))
     np.testing.assert_allclose(none, y, atol=1e-5)
     every, out = fused(params, LARGE, HIGH, jnp.ones((2, 4, 6), bool))
-    swapped = lambda p, i, s: focus.apply({"params": p}, i[::-1], s, method="indices_to_images")
-    wanted = jax.jit(swapped)(params, out["pixel"]["indices"], out["semantic"]["indices"])
+    indices = {"pixel": out["pixel"]["indices"][::-1], "semantic": out["semantic"]["indices"]}
+    wanted = jax.jit(lambda p, i: focus.apply({"params": p}, i, method="indices_to_images"))(params, indices)
     np.testing.assert_allclose(every, wanted, atol=1e-4)
 
 
 def test_drop_mask_has_its_rates():
-    mask = np.asarray(drop_mask(jax.random.key(0), (4000, 4, 6), 0.1, 0.25))
+    mask = np.asarray(drop_mask(jax.random.split(jax.random.key(0), 4000), (4, 6), 0.1, 0.25))
     rows = mask.any((1, 2))
     assert abs(rows.mean() - 0.25 * (1 - 0.9**24)) < 0.03 and abs(mask[rows].mean() - 0.1 / (1 - 0.9**24)) < 0.01
 
@@ -251,3 +257,24 @@ def test_focus_asks_for_the_high_resolution(both):
     focus, params, _, _, _ = both
     with pytest.raises(UserError, match="the form focus needs the high-resolution pictures"):
         focus.apply({"params": params}, LARGE)
+    with pytest.raises(UserError, match="pictures of 32 x 48 pixels, expected a long edge of 96"):
+        focus.apply({"params": params}, LARGE, LARGE)
+    with pytest.raises(UserError, match="tokenizer.high: 100, expected a multiple of .* stride 32"):
+        dual_tokenizer(**BOTH | {"high": 100})
+    assert focus.reads_high == 96 and dual_tokenizer(**BOTH, form="illume").reads_high == 0
+
+
+def test_semantic_codes_alone(both):
+    """The ablation without a pixel branch: its networks are the same, the decoder's pixel half is zero."""
+    _, params, _, _, _ = both
+    model = dual_tokenizer(**BOTH | {"branches": ("semantic",)})
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), LARGE, HIGH)["params"])
+    assert set(shapes["pixel"]) == {"post_quant_conv", "decoder"}
+    used = params | {"pixel": {name: params["pixel"][name] for name in shapes["pixel"]}}
+    y, out = jax.jit(lambda p: model.apply({"params": p}, LARGE, HIGH, drop=jnp.ones((2, 4, 6), bool)))(used)
+    assert set(out) == {"semantic"} and y.shape == LARGE.shape and model.grids(32, 48) == {"semantic": (2, 3)}
+    decode = lambda p, i, grid: model.apply({"params": p}, i, grid, method="indices_to_images")
+    again = jax.jit(decode, static_argnums=2)(used, {"semantic": out["semantic"]["indices"]}, (4, 6))
+    np.testing.assert_allclose(again, y, atol=1e-4)
+    with pytest.raises(UserError, match="semantic codes alone do not tell the picture's size"):
+        decode(used, {"semantic": out["semantic"]["indices"]}, None)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from focus_jax.ops import dense as ops
 from focus_jax.ops.dense import dense
 
 
@@ -43,3 +44,17 @@ def test_across_devices_the_reduction_is_float32():
     text = jax.jit(jax.grad(loss), in_shardings=(whole, rows), out_shardings=whole).lower(*shapes).compile().as_text()
     reduced = [line for line in text.splitlines() if " all-reduce(" in line]
     assert reduced and all("f32[" in line and "bf16[" not in line for line in reduced), reduced
+
+
+def test_the_platform_compiled_for_decides():
+    """CPUs alone flatten the rows for the kernel's gradient, and both forms are the same sum."""
+    rng = np.random.default_rng(0)
+    x, kernel, dy = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((2, 3, 6), (6, 7), (2, 3, 7)))
+    traced = jax.jit(lambda x, kernel, dy: jax.vjp(dense, x, kernel, None)[1](dy)[1]).trace(x, kernel, dy)
+    over_both = {
+        platform: "contracting_dims = [0, 1] x [0, 1]" in traced.lower(lowering_platforms=(platform,)).as_text()
+        for platform in ("cpu", "tpu", "cuda")
+    }
+    assert over_both == {"cpu": False, "tpu": True, "cuda": True}
+    with jax.default_matmul_precision("highest"):
+        np.testing.assert_allclose(ops._flat_kernel(x, dy), ops._kernel(x, dy), rtol=1e-6)

@@ -116,6 +116,6 @@ def test_the_whole_tokenizer_of_the_release():
     assert frozen and not any(np.any(flat[k]) for k in frozen)
     assert_gradients(table.write(flat, shapes), name(gradients(theirs)))
 
-    decode = lambda p, i, s: model.apply({"params": p}, i, s, method="indices_to_images")
+    decode = lambda p, i, s: model.apply({"params": p}, {"pixel": i, "semantic": s}, method="indices_to_images")
     again = jax.jit(decode)(params, out["pixel"]["indices"], out["semantic"]["indices"])
     np.testing.assert_allclose(again, y, atol=1e-4)

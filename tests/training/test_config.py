@@ -2,19 +2,50 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bad config fails in one sentence that names the field, before any device works."""
 
+import flax.linen as nn
+import jax
 import pytest
 
+from configs import ablations
+from focus_jax import stages
 from focus_jax.errors import UserError
 from focus_jax.training import config as config_lib
+from focus_jax.training import parts
 
 TINY = "configs/stage1_tokenizer.py:tiny"
 
 
-@pytest.mark.parametrize("size", ["tiny", "full"])
-def test_shipped_configs_are_valid(size):
-    config = config_lib.load(f"configs/stage1_tokenizer.py:{size}")
-    config_lib.validate(config, 64 if size == "full" else 1)
-    assert config_lib.digest(config) == config_lib.digest(config_lib.load(f"configs/stage1_tokenizer.py:{size}"))
+SHIPPED = ["stage1_tokenizer.py:tiny", "stage1_tokenizer.py:full"] + [
+    f"ablations.py:{name}{size}" for name in ablations.ABLATIONS for size in ("", "_tiny")
+]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_configs_are_valid(name):
+    """Fields, buckets, and every parameter in one group and under one source of config.init."""
+    config = config_lib.load(f"configs/{name}")
+    config_lib.validate(config, 1 if name.endswith("tiny") else 64)
+    assert config_lib.digest(config) == config_lib.digest(config_lib.load(f"configs/{name}"))
+    shapes = parts.flatten(jax.eval_shape(lambda: nn.unbox(stages.create(config).init(jax.random.key(0)))))
+    groups = parts.assign(shapes, config.assign, config.groups)
+    frozen = {p for p, group in groups.items() if group == "frozen"}
+    assert {parts.part_of(p) for p in frozen} >= {p for p in config.init if p.startswith("tokenizer/")}
+    assert all(any(p.startswith(prefix) for prefix in config.init) for p in shapes)
+
+
+def test_ablations_leave_out_what_they_say():
+    full = config_lib.load("configs/stage1_tokenizer.py")
+    found = {name: config_lib.load(f"configs/ablations.py:{name}") for name in ablations.ABLATIONS}
+    assert found["no_hierarchical_encoder"].model.tokenizer.form == "illume"
+    assert found["no_pixel_branch"].model.tokenizer.branches == ("semantic",)
+    assert found["no_semantic_branch"].model.tokenizer.branches == ("pixel",)
+    assert found["single_resolution"].model.tokenizer.high == 0
+    for name, config in found.items():
+        high = config.data.phases[0]["streams"][0].get("high", 0)
+        assert high == (768 if name == "no_pixel_branch" else 0), name
+        assert config.loss == full.loss and config.groups == full.groups and config.data.keys() == full.data.keys()
+    with pytest.raises(UserError, match="ablations.py:no_encoder: expected :no_hierarchical_encoder, :no_pixel"):
+        config_lib.load("configs/ablations.py:no_encoder")
 
 
 def test_full_recipe_is_the_papers():
@@ -29,6 +60,8 @@ def test_full_recipe_is_the_papers():
         "l1",
     )
     assert config.loss.adversarial_from == 20_000 and config.groups.discriminator.lr == 1e-4
+    assert config.groups.semantic.lr == 1e-4 and set(config.loss.weights.values()) == {1.0, 0.5}
+    assert {s["high"] for s in config_lib.streams(config)} == {768}
 
 
 def test_overrides_reach_every_depth():
@@ -62,7 +95,15 @@ def test_overrides_reach_every_depth():
         (["--config.accumulate=0"], "config.accumulate: expected at least 1"),
         (["--config.data.phases[0].streams[0].height=60"], "height: 60 is not a multiple of the tokenizer's stride 8"),
         (["--config.loss.reconstruction=l3"], "config.loss.reconstruction"),
-        (["--config.loss.weights.quantiser=-1.0"], "config.loss.weights.quantiser"),
+        (["--config.loss.weights.pixel_quantiser=-1.0"], "config.loss.weights.pixel_quantiser"),
+        (["--config.loss.pixel_drop.rate=1.0"], "config.loss.pixel_drop.rate: expected a share below 1, found 1.0"),
+        (["--config.data.phases[0].streams[0].high=64"], "high: 64, expected 128, the long edge of the pictures"),
+        (["--config.model.tokenizer.form=illume"], "high: 128, expected 0, the long edge of the pictures"),
+        (["--config.data.phases[0].streams[0].shape_class=objects"], "shape_class: expected picture, found 'objects'"),
+        (
+            ["--config.init.tokenizer=weights/x.safetensors"],
+            "codebook_start: 100 would replace .*config.init.tokenizer ",
+        ),
         (["--config.stage=tokeniser"], "config.stage: 'tokeniser'"),
         (["--config.validate_weights=mean"], "config.validate_weights"),
         (["--config.model.tokenizer.pixel.encoder.widths=(48,64,64)"], "stride|widths|levels"),

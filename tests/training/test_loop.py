@@ -33,7 +33,8 @@ def pictures(tmp_path_factory):
 def command(workdir, pictures, steps=STEPS, *extra):
     pixel = "--config.model.tokenizer.pixel"
     return [
-        sys.executable, "-m", "focus_jax.train", "--config=configs/stage1_tokenizer.py:tiny", f"--workdir={workdir}",
+        sys.executable, "-m", "focus_jax.train", "--config=configs/ablations.py:no_semantic_branch_tiny",
+        f"--workdir={workdir}",
         f"--config.data.sources[0].path={pictures}", f"--config.data.validation[0].path={pictures}",
         f"--config.data.phases[0].steps={steps}", "--config.data.phases[0].streams[0].height=32",
         "--config.data.phases[0].streams[0].width=32", f"{pixel}.encoder.widths=(8,8)",

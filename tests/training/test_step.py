@@ -8,25 +8,29 @@ import numpy as np
 import pytest
 
 from focus_jax import stages
+from focus_jax.stages.tokenizer import pictures
 from focus_jax.training import config as config_lib
 from focus_jax.training import parts, sharding, state, step
+from tests.training.small_tokenizer import HIGH, SIZE, shrink
 
-SIZE, BATCH = 16, 16
+BATCH = 16
 DRAWN: dict = {}
 
 
-def make_config(**overrides):
-    config = config_lib.load("configs/stage1_tokenizer.py:tiny", ["--config.data.phases[0].streams[0].batch_size=16"])
-    pixel = config.model.tokenizer.pixel
-    pixel.patch, pixel.codes, pixel.code_block, pixel.code_dim, config.model.tokenizer.semantic_dim = 2, 64, 32, 4, 4
-    pixel.groups, pixel.encoder.widths, pixel.decoder.widths = 2, (8, 8), (8, 16)
-    config.model.discriminator.width, config.model.discriminator.layers = 4, 1
-    config.model.discriminator.norm = "none"
-    config.model.perceptual = {"widths": (4, 4, 8), "depths": (1, 1, 1)}
-    config.loss.weights.perceptual, config.loss.weights.adversarial = 0.5, 0.5
-    config.loss.adversarial_from, config.loss.codebook_start = 0, 0
-    config.assign = (("tokenizer/.*", "pixel"), ("discriminator/.*", "discriminator"), ("perceptual/.*", "frozen"))
-    for group in ("pixel", "discriminator"):
+def make_config(semantic=False, **overrides):
+    """Stage 1 with its pixel branch and all that judges pictures or, with `semantic`, with both branches and codes
+    alone; all networks at once take minutes to compile."""
+    name = "stage1_tokenizer.py:tiny" if semantic else "ablations.py:no_semantic_branch_tiny"
+    config = config_lib.load(f"configs/{name}", [f"--config.data.phases[0].streams[0].batch_size={BATCH}"])
+    shrink(config)
+    if not semantic:
+        config.model.discriminator.width, config.model.discriminator.layers = 4, 1
+        config.model.discriminator.norm = "none"
+        config.model.perceptual = {"widths": (4, 4, 8), "depths": (1, 1, 1)}
+        config.loss.weights.perceptual, config.loss.weights.adversarial = 0.5, 0.5
+        config.assign = (*config.assign, ("discriminator/.*", "discriminator"), ("perceptual/.*", "frozen"))
+    config.loss.adversarial_from, config.loss.codebook_start, config.loss.pixel_drop.rate = 0, 0, 0.0
+    for group in ("pixel", "semantic", "discriminator"):
         config.groups[group].schedule, config.groups[group].warmup = "constant", 0
     with config.unlocked():
         for name, value in overrides.items():
@@ -89,8 +93,10 @@ class Run:
 def make_batch(seed=0, rows=BATCH):
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (rows, SIZE // 4, SIZE // 4, 3))
+    large = lambda side: np.repeat(np.repeat(coarse, side * 4 // SIZE, 1), side * 4 // SIZE, 2).astype(np.uint8)
     return {
-        "image": np.repeat(np.repeat(coarse, 4, 1), 4, 2).astype(np.uint8),
+        "image": large(SIZE),
+        "high": large(HIGH),
         "weight": np.ones(rows, np.float32),
         "element": np.arange(rows, dtype=np.uint32),
         "bad": np.zeros(rows, np.int32),
@@ -111,6 +117,14 @@ def single():
     return Run(make_config())
 
 
+@pytest.fixture(scope="module")
+def both():
+    """The stage with both branches: the run, a batch with a row that does not count, what `gradients` gives of it."""
+    run, batch = Run(make_config(semantic=True)), make_batch()
+    batch["weight"][3] = 0.0
+    return run, batch, run.gradients(batch)
+
+
 def test_accumulation_is_exact(single):
     """Micro-batches of every A-th row, each term over the whole batch's normaliser: the same gradients."""
     batch = make_batch()
@@ -120,6 +134,23 @@ def test_accumulation_is_exact(single):
     assert loss4 == pytest.approx(loss, rel=1e-6)
     assert_groups_close(grads, grads4, 1e-6)
     np.testing.assert_array_equal(aux["hist/pixel_codebook"], aux4["hist/pixel_codebook"])
+
+
+@pytest.mark.parametrize("devices, accumulate", [(1, 4), (8, 1)])
+def test_both_branches_are_exact(both, devices, accumulate):
+    """The same in micro-batches, and over eight devices with rows and kernels sharing an axis."""
+    _, batch, (loss, grads, aux) = both
+    run = Run(
+        make_config(semantic=True, accumulate=accumulate), devices, "fsdp_tensor", devices > 1 and TABLES["fsdp_tensor"]
+    )
+    loss2, grads2, aux2 = run.gradients(batch)
+    assert loss2 == pytest.approx(loss, rel=1e-5)
+    moved = {parts.part_of(p) for leaves in grads.values() for p, x in leaves.items() if np.any(x)}
+    assert moved == {"tokenizer/pixel", "tokenizer/semantic", "tokenizer/fusion"}, "the encoders are frozen"
+    assert_groups_close(grads, grads2, 1e-5)
+    assert {"hist/pixel_codebook", "hist/semantic_codebook", "semantic_cosine", "psnr"} <= set(aux)
+    for name in ("hist/pixel_codebook", "hist/semantic_codebook"):
+        np.testing.assert_array_equal(aux[name], aux2[name])
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])
@@ -241,27 +272,52 @@ def test_ema_follows_the_parameters(single):
         )
 
 
-def test_codebook_start_matches_the_encoder():
-    """After the event the codes have the mean and covariance of z, and W's optimizer moments are zero."""
-    run = Run(make_config(loss__codebook_start=2, model__tokenizer__pixel__codes=4096))
-    for seed in range(2):
-        run.step(make_batch(seed))
+def test_codebook_start_matches_the_encoders():
+    """After the event each branch's codes have the mean and covariance of its z, and W's optimizer moments are zero."""
+    many = dict(model__tokenizer__pixel__codes=4096, model__tokenizer__semantic__codes=4096)
+    run = Run(make_config(semantic=True, loss__codebook_start=2, **many))
+    moving = lambda x: x + 1 if jnp.issubdtype(x.dtype, jnp.floating) else x
+    run.trained = run.trained.replace(opt=jax.tree.map(moving, run.trained.opt))
     batch = make_batch(7)
     run.event("codebook_start", batch)
     params = parts.unflatten(state.all_params(run.trained, run.frozen))["tokenizer"]
-    from focus_jax.stages.tokenizer import to_float
-
-    z = np.asarray(
-        run.stage.tokenizer.apply({"params": params}, to_float(jnp.asarray(batch["image"])), method="encode")
+    found = jax.jit(lambda p, *x: run.stage.tokenizer.apply({"params": p}, *x, method="encode"))(
+        params, *pictures({k: jnp.asarray(x) for k, x in batch.items()})
     )
-    z = z.reshape(-1, z.shape[-1])
-    quantizer = params["pixel"]["quantizer"]
-    codes = np.asarray(quantizer["frozen_codebook"]) @ np.asarray(quantizer["code_transform"]["kernel"])
-    np.testing.assert_allclose(codes.mean(0), z.mean(0), atol=0.05 * z.std())
-    np.testing.assert_allclose(np.cov(codes.T), np.cov(z.T), atol=0.1 * np.cov(z.T).max())
-    moments = run.trained.opt["pixel"][0].mu["tokenizer/pixel/quantizer/code_transform/kernel"]
-    assert not np.asarray(moments).any()
+    assert set(found) == {"semantic", "pixel"}
+    for branch, z in found.items():
+        z = np.asarray(z).reshape(-1, z.shape[-1])
+        quantizer = params[branch]["quantizer"]
+        codes = np.asarray(quantizer["frozen_codebook"]) @ np.asarray(quantizer["code_transform"]["kernel"])
+        np.testing.assert_allclose(codes.mean(0), z.mean(0), atol=0.06 * z.std(), err_msg=branch)
+        np.testing.assert_allclose(np.cov(codes.T), np.cov(z.T), atol=0.1 * np.cov(z.T).max(), err_msg=branch)
+        moments = run.trained.opt[branch][0].mu[f"tokenizer/{branch}/quantizer/code_transform/kernel"]
+        assert not np.asarray(moments).any()
     assert np.asarray(run.trained.opt["pixel"][0].mu["tokenizer/pixel/encoder/conv_in/kernel"]).any()
+
+
+def test_dropped_codes_depend_on_seed_and_element_alone():
+    """The same elements lose the same codes wherever their rows stand; other elements lose others; later none do."""
+    drop = {"rate": 0.5, "rows": 0.9, "until": 5}
+    stage = stages.create(make_config(semantic=True, **{f"loss__pixel_drop__{k}": v for k, v in drop.items()}))
+    batch, rng = {k: jnp.asarray(x) for k, x in make_batch().items()}, jax.random.key(3)
+    mask = stage._drop(batch, rng, jnp.int32(4))
+    assert mask.shape == (BATCH, 4, 4) and 0.2 < float(mask.mean()) < 0.7
+    turned = {k: x[::-1] for k, x in batch.items()}
+    np.testing.assert_array_equal(stage._drop(turned, rng, jnp.int32(4)), mask[::-1])
+    assert (stage._drop(batch | {"element": batch["element"] + 99}, rng, jnp.int32(4)) != mask).any()
+    assert not stage._drop(batch, rng, jnp.int32(5)).any()
+    assert stages.create(make_config(semantic=True))._drop(batch, rng, jnp.int32(0)) is None
+    (note,) = stages.create(make_config(semantic=True, accumulate=2, loss__pixel_drop__rate=0.1)).notes()
+    assert note.startswith("pixel drop, which borrows codes of another picture, see one micro-batch")
+
+
+def test_alarm_of_a_dying_codebook():
+    stage = stages.create(make_config(semantic=True, loss__codebook_start=10))
+    figures = {"pixel_codebook_usage": 0.049, "semantic_codebook_usage": 0.05, "loss": 1.0}
+    (alarm,) = stage.alarms(11, figures)
+    assert alarm.startswith("pixel_codebook_usage 0.049: less than 5% of the pixel codes are in use")
+    assert not stage.alarms(10, figures), "before the start codes mean nothing"
 
 
 def test_only_upper_layers_train():

@@ -45,10 +45,10 @@ def save(path, tree, legacy):
 
 @pytest.mark.parity
 @pytest.mark.parametrize("legacy", LEGACY)
-@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("nested", ["", "state_dict", "model"])
 def test_reads_what_torch_wrote(tmp_path, legacy, nested):
     want = tensors()
-    tree = {"state_dict": collections.OrderedDict(want), "epoch": 3} if nested else want
+    tree = {nested: collections.OrderedDict(want), "epoch": 3} if nested else want
     got = read_weights(save(tmp_path / "weights.pth", tree, legacy))
     assert set(got) == set(want)
     for key, tensor in want.items():
@@ -104,7 +104,11 @@ def test_code_is_never_run(tmp_path):
     [
         ([1, 2], "it holds a list, expected a dictionary of tensors"),
         ({"a": 1}, "entry 'a' is no tensor"),
-        ({"model": {}}, "entry 'model' is no tensor"),
+        (
+            {"weights": {}},
+            "entry 'weights' is no tensor, expected a dictionary of tensors or one named state_dict or model",
+        ),
+        ({"model": {"a": 1}}, "entry 'a' is no tensor"),
     ],
 )
 def test_other_content(tmp_path, tree, sentence):
@@ -146,6 +150,31 @@ def test_tensor_beyond_its_storage(tmp_path):
     assert broken != pickled
     with pytest.raises(UserError, match="reaches beyond its storage"):
         read_weights(as_zip(tmp_path / "broken.pth", broken, **contents))
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("legacy", LEGACY)
+def test_a_storage_of_several_tensors_is_read_once(tmp_path, legacy):
+    got = read_weights(save(tmp_path / "x.pth", tensors(), legacy))
+    assert np.shares_memory(got["transposed"], got["slice"])
+
+
+@pytest.mark.parity
+def test_tensors_of_an_archive_are_read_one_by_one(tmp_path):
+    """Each when it is asked for, and not kept: damage in one of them leaves the others readable."""
+    torch = pytest.importorskip("torch")
+    path = save(tmp_path / "x.pth", {"good": torch.ones(50), "bad": torch.full((50,), 7.0)}, False)
+    data, number = path.read_bytes(), np.float32(7).tobytes()
+    at = data.index(number * 50)
+    path.write_bytes(data[:at] + bytes([number[0] ^ 1]) + data[at + 1 :])
+    got = read_weights(path)
+    assert list(got) == ["good", "bad"] and len(got) == 2
+    np.testing.assert_array_equal(got["good"], np.ones(50, np.float32))
+    assert not np.shares_memory(got["good"], got["good"])
+    with pytest.raises(UserError, match=f"{path}: not a readable torch file of tensors: Bad CRC-32"):
+        got["bad"]
+    with pytest.raises(KeyError):
+        got["absent"]
 
 
 def test_safetensors(tmp_path):

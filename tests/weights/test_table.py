@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables are strict in both directions, and stacks are taken apart and put together along the rule's axis."""
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from focus_jax.errors import UserError
-from focus_jax.weights.table import CONV, COUNTER, DENSE, Rule, Table
+from focus_jax.weights.table import CONV, COUNTER, DENSE, Piece, Rule, Table
 
 RULES = [
     Rule("stem.weight", "p/stem/kernel", CONV),
@@ -107,6 +108,50 @@ def test_prefixes():
     mixed = {("a." if i % 2 else "b.") + key: x for i, (key, x) in enumerate(plain.items())}
     with pytest.raises(UserError, match="unknown keys for format toy: b"):
         table.read(mixed, SHAPES, "file")
+
+
+def test_layers_of_several_dtypes():
+    """A stack takes the wider one; none is narrowed, and two that numpy cannot join become float32."""
+    theirs = source() | {"h.1.w": np.full((7, 7), 1 / 3, ml_dtypes.bfloat16)}
+    for last, joined in ((np.float16, np.float32), (np.float32, np.float32), (np.float64, np.float64)):
+        theirs["h.2.w"] = np.full((7, 7), 1 / 3, last)
+        stack = TABLE.read(theirs, SHAPES, "file")["p/body/layers/kernel"]
+        assert stack.dtype == joined
+        assert np.all(stack[0] == theirs["h.1.w"].astype(joined)) and np.all(stack[1] == theirs["h.2.w"].T)
+    theirs["h.2.w"] = theirs["h.1.w"]
+    assert TABLE.read(theirs, SHAPES, "file")["p/body/layers/kernel"].dtype == ml_dtypes.bfloat16
+
+
+def test_pieces():
+    """A network may lack a piece; then a file's keys of it are passed over. What it has of a piece it has whole."""
+    rules = [*RULES, Rule("tail.w", "q/tail/kernel"), Rule("tail.b", "q/tail/bias"), Rule("eye.w", "e/kernel")]
+    pieces = (
+        Piece(("p",), r"(stem|h|steps|eye)\b.*", "the tail only", beside=("e",)),
+        Piece(("q/tail",), r"tail\..*", "the body only"),
+    )
+    beyond = (("far", "far has no key"),)
+    table = Table("toy", ("p", "q", "e"), rules, lambda config: {}, pieces=pieces, beyond=beyond)
+    body = SHAPES | {"e/kernel": (2,)}
+    tail = {"q/tail/kernel": (3,), "q/tail/bias": (4,)}
+    theirs = {key: x for key, x in source().items() if key != "extra.thing"} | {"eye.w": np.ones(2)}
+    both = theirs | {"tail.w": np.zeros(3), "tail.b": np.zeros(4)}
+    for shapes, keys, said in (
+        (body | tail, set(both), []),
+        (body, set(theirs), ["it holds the body only"]),
+        (tail, {"tail.w", "tail.b"}, ["it holds the tail only"]),
+    ):
+        ours = table.read(both, shapes, "file")
+        assert set(ours) == set(shapes) and set(table.left_out(both, ours)) == set(both) - keys
+        assert table.remarks(ours, ours) == said
+        assert table.remarks([*ours, "far/x"], ours) == [*said, "far has no key"]
+        for network in (None, shapes):  # e is beside the tail for another end
+            assert set(table.write(ours | {"e/kernel": np.ones(2), "far/x": np.ones(1)}, network)) == keys
+    with pytest.raises(UserError, match="lacks q/tail/kernel"):
+        table.write({"q/tail/bias": np.zeros(4)})
+    with pytest.raises(UserError, match="lacks e/kernel"):
+        table.write(TABLE.read(source(), SHAPES, "file"))
+    with pytest.raises(UserError, match="holds no parameter of p, q/tail"):
+        table.write({"e/kernel": np.ones(2)})
 
 
 def test_constants():

@@ -1,0 +1,105 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""One model, files to files.
+
+    python -m focus_jax.infer reconstruct photo.jpg holiday/ --checkpoint=runs/stage1_tokenizer --output=out
+
+reconstruct   pictures through the tokenizer and back. Writes for every picture NAME
+                  OUTPUT/NAME.png          what came back, at the picture's own size
+                  OUTPUT/NAME.codes.npz    its codes: int32 grids `semantic` and `pixel`, the tokenizer's fingerprint
+                  OUTPUT/NAME.map.png      original, reconstruction and both code grids side by side
+              and OUTPUT/reconstruct.json, what was done. A picture of any size goes whole into the bucket of the
+              nearest aspect ratio, padded with the mean colour, and back. A file of codes among the inputs is decoded.
+
+The checkpoint is a run directory (its best step), one step of it, or a safetensors file.
+"""
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from etils import epath
+
+from focus_jax.errors import UserError, one_sentence
+
+
+def reconstruct(args: argparse.Namespace) -> None:
+    """`infer reconstruct`; see the module's docstring. Raises: UserError."""
+    import numpy as np
+    from PIL import Image
+
+    import focus_jax
+    from data_pipelines import buckets
+    from data_pipelines.progress import progress
+    from focus_jax.inference import reconstruct as lib
+
+    if args.batch_size < 1:
+        raise UserError(f"--batch_size={args.batch_size}: expected at least 1.")
+    files = lib.listed(args.inputs)
+    output = epath.Path(args.output)
+    model = focus_jax.load(args.checkpoint, weights=args.weights)
+    among = buckets.parse(args.buckets) if args.buckets else lib.buckets_of(model.config)
+    colours, fingerprint = lib.colours_of(model.codebooks()), model.codes_fingerprint
+    stored = {name: file for name, file in files.items() if file.name.endswith(lib.CODES)}
+    pictures = {name: file for name, file in files.items() if name not in stored}
+    refused: list[str] = []
+
+    def each():
+        for name, file in stored.items():
+            try:
+                yield lib.from_codes(model, name, file)
+            except UserError as error:
+                refused.append(str(error))
+        yield from lib.reconstruct(model, lib.fitting(pictures, among, refused), args.batch_size)
+
+    done: list[dict[str, Any]] = []
+    for found in progress("reconstruct", each(), len(files), "files"):
+        place = output / found.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        beside = lambda ending, place=place: place.parent / f"{place.name}{ending}"
+        for ending, image in ((".png", Image.fromarray(found.picture)), (".map.png", lib.sheet(found, colours))):
+            with beside(ending).open("wb") as file:
+                image.save(file, format="PNG")
+        lib.save_codes(beside(lib.CODES), found, fingerprint)
+        entry = {"name": found.name, "input": str(files[found.name])}
+        entry |= {"size": found.fit.size, "bucket": found.fit.bucket, "inside": found.fit.inside}
+        entry |= {f"{branch}_grid": grid.shape for branch, grid in found.codes.items()}
+        done.append(entry | {"psnr": found.psnr})
+    if done:
+        told = {"checkpoint": model.label, "tokenizer": fingerprint, "pictures": done, "refused": refused}
+        (output / "reconstruct.json").write_text(json.dumps(told, indent=1) + "\n")
+        psnrs = [entry["psnr"] for entry in done if entry["psnr"] is not None]
+        mean = f", mean psnr {np.mean(psnrs):.2f} dB at the buckets' sizes" if psnrs else ""
+        print(f"{len(done)} of {len(files)} written to {output}{mean}")
+    for sentence in refused:
+        print(f"error: {sentence}", file=sys.stderr)
+    if refused:
+        raise SystemExit(2)
+
+
+TASKS = {"reconstruct": reconstruct}
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        "python -m focus_jax.infer", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    tasks = parser.add_subparsers(dest="task", required=True)
+    add = tasks.add_parser("reconstruct", help="pictures through the tokenizer and back").add_argument
+    add("inputs", nargs="+", metavar="INPUT", help="pictures, folders of pictures, files of codes")
+    add("--checkpoint", required=True, metavar="DIR", help="run directory, step directory or safetensors file")
+    add("--output", required=True, metavar="DIR", help="folder to write to")
+    add("--buckets", metavar="256|512|HxW,...", help="sizes to encode at (default: those of the run's last phase)")
+    add("--batch_size", type=int, default=8, help="pictures of one bucket at a time (default: 8)")
+    add("--weights", choices=("ema", "raw"), default="ema", help="averaged parameters where there are some, or raw")
+    args = parser.parse_args(argv)
+    with one_sentence():
+        from focus_jax.platforms import without_absent_tpu
+
+        without_absent_tpu()
+        TASKS[args.task](args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of any size to codes and back through the tokenizer's buckets, and codes read from files."""
+
+import dataclasses
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+from PIL import Image, ImageDraw
+
+from data_pipelines import buckets, transforms
+from data_pipelines.errors import DataError
+from data_pipelines.readers import folder
+from data_pipelines.transforms import Fit
+from focus_jax.errors import UserError
+
+CODES = ".codes.npz"  # ending of files of codes
+PANEL = 256  # pixels of the longer side of a panel of `sheet`
+FIELDS = ("fingerprint", "size", "bucket", "inside")  # of a file of codes, beside the branches' grids
+
+
+@dataclasses.dataclass(frozen=True)
+class Reconstruction:
+    """name: of the picture; codes: int32 [h, w] by branch; picture: uint8 [H, W, 3] at its own size; original: the
+    bucket's canvas that was encoded, canvas: what came back; original is None where codes were read from a file."""
+
+    name: str
+    fit: Fit
+    codes: dict[str, np.ndarray]
+    picture: np.ndarray
+    canvas: np.ndarray
+    original: np.ndarray | None
+
+    @property
+    def psnr(self) -> float | None:
+        """dB over the picture's part of the canvas, values read as [0, 1]."""
+        if self.original is None:
+            return None
+        height, width = self.fit.inside
+        error = (self.original.astype(np.float64) - self.canvas)[:height, :width] / 255
+        return float(-10 * np.log10(max(np.mean(error**2), 1e-10)))
+
+
+def buckets_of(config: Any) -> list[buckets.Bucket]:
+    """The picture sizes of a run's last phase."""
+    return list(dict.fromkeys((s["height"], s["width"]) for s in config.data.phases[-1]["streams"]))
+
+
+def reconstruct(
+    model: Any, pictures: Iterable[tuple[str, Image.Image, Fit]], batch_size: int
+) -> Iterator[Reconstruction]:
+    """Whole pictures: resized to fit their bucket, padded with the mean colour, back to their own sizes.
+
+    Args:
+      model: from focus_jax.load. pictures: (name, RGB picture, where it goes). batch_size: of one bucket.
+
+    Yields: a Reconstruction each, in the order in which buckets fill up.
+    """
+    waiting: dict[buckets.Bucket, list[tuple[str, Fit, np.ndarray, np.ndarray]]] = {}
+    for name, image, fit in pictures:
+        canvas = fit.canvas(image)
+        rows = waiting.setdefault(fit.bucket, [])
+        rows.append((name, fit, canvas, fit.canvas(image, model.high) if model.high else canvas))
+        if len(rows) == batch_size:
+            yield from _batch(model, waiting.pop(fit.bucket), batch_size)
+    for rows in waiting.values():
+        yield from _batch(model, rows, batch_size)
+
+
+def _batch(model: Any, rows: list, batch_size: int) -> Iterator[Reconstruction]:
+    """Rows of one bucket, filled up with the last one so that every batch has one shape."""
+    filled = rows + rows[-1:] * (batch_size - len(rows))
+    images, high = (np.stack([row[i] for row in filled]) for i in (2, 3))
+    codes = model.encode(images, high) if model.high else model.encode(images)
+    back = model.decode(codes, images.shape[1:3])
+    for i, (name, fit, canvas, _) in enumerate(rows):
+        yield Reconstruction(name, fit, {k: x[i] for k, x in codes.items()}, fit.back(back[i]), back[i], canvas)
+
+
+# ------------------------------------------------------------------------------------------------------ files of codes
+def save_codes(path: epath.PathLike, found: Reconstruction, fingerprint: str) -> None:
+    """Writes an npz of code grids with the tokenizer's fingerprint and what the picture's own size needs."""
+    fields = {name: np.array(getattr(found.fit, name), np.int32) for name in FIELDS[1:]}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, fingerprint=np.array(fingerprint), **fields, **found.codes)
+    epath.Path(path).write_bytes(buffer.getvalue())
+
+
+def from_codes(model: Any, name: str, path: epath.PathLike) -> Reconstruction:
+    """The picture of a file by `save_codes`. Raises: UserError for another file or another tokenizer's codes."""
+    try:
+        with np.load(io.BytesIO(epath.Path(path).read_bytes()), allow_pickle=False) as file:
+            held = {key: file[key] for key in file.files}
+        size, bucket, inside = (tuple(int(i) for i in held.pop(key)) for key in FIELDS[1:])
+        fingerprint = str(held.pop("fingerprint"))
+        fits = len(size) == len(bucket) == len(inside) == 2 and 0 < min(size)
+    except (ValueError, KeyError, TypeError, OSError, EOFError) as error:
+        raise UserError(f"{path}: is no file of codes ({error}), expected what `infer reconstruct` writes.") from error
+    if fingerprint != model.codes_fingerprint:
+        raise UserError(
+            f"{path}: codes of the tokenizer {fingerprint}, expected those of {model.codes_fingerprint}, which "
+            f"{model.label} holds."
+        )
+    if not fits or not all(0 < i <= b for i, b in zip(inside, bucket)):
+        raise UserError(f"{path}: size {size}, bucket {bucket} and inside {inside} do not belong together.")
+    try:
+        canvas = model.decode(held, bucket)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    if canvas.shape[:2] != bucket:
+        raise UserError(f"{path}: grids of {canvas.shape[0]} x {canvas.shape[1]} pixels, expected the bucket {bucket}.")
+    fit = Fit(size, bucket, inside)
+    return Reconstruction(name, fit, held, fit.back(canvas), canvas, None)
+
+
+# ------------------------------------------------------------------------------------------------------------- pictures
+def colours_of(codebooks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A colour for each code, uint8 [codes, 3] by branch: alike codes look alike.
+
+    Red, green and blue are the codebook's first three principal components, from their 2nd to their 98th percentile.
+    """
+    found = {}
+    for name, codes in codebooks.items():
+        centred = codes - codes.mean(axis=0)
+        axes = np.linalg.svd(centred, full_matrices=False)[2][:3]
+        along = centred @ axes.T
+        low, top = np.percentile(along, (2, 98), axis=0)
+        share = np.clip((along - low) / np.maximum(top - low, 1e-9), 0, 1)
+        rgb = np.zeros((len(codes), 3), np.uint8)
+        rgb[:, : share.shape[1]] = np.round(255 * share)
+        found[name] = rgb
+    return found
+
+
+def sheet(found: Reconstruction, colours: Mapping[str, np.ndarray]) -> Image.Image:
+    """Side by side on the bucket's canvas: original, reconstruction, and each branch's codes in their colours."""
+    panels = [("original", found.original), ("reconstruction", found.canvas)]
+    panels += [(f"{name} codes {x.shape[0]} x {x.shape[1]}", colours[name][x]) for name, x in found.codes.items()]
+    panels = [(title, x) for title, x in panels if x is not None]
+    height, width = found.fit.bucket
+    scale = PANEL / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    step, band = max(size[0], 8 * max(len(title) for title, _ in panels)) + 8, 20
+    out = Image.new("RGB", (step * len(panels) - 8, size[1] + band), "white")
+    draw = ImageDraw.Draw(out)
+    for i, (title, x) in enumerate(panels):
+        out.paste(Image.fromarray(x).resize(size, Image.Resampling.NEAREST), (i * step, band))
+        draw.text((i * step, 4), title, fill="black")
+    return out
+
+
+# --------------------------------------------------------------------------------------------------------------- inputs
+def listed(inputs: Sequence[str]) -> dict[str, epath.Path]:
+    """{name: file} of files, and of all pictures and files of codes below folders; the name is the path without ending.
+
+    Raises: UserError for an input that is not there, a folder without such files, and two files of one name.
+    """
+    found: dict[str, epath.Path] = {}
+
+    def add(name: str, file: epath.Path) -> None:
+        if name in found:
+            raise UserError(f"{file}: would be written to the same place as {found[name]}; rename one of them.")
+        found[name] = file
+
+    for given in inputs:
+        path = epath.Path(given)
+        if path.is_dir():
+            below = sorted(name for name, _ in folder.walk(path, (*folder.SUFFIXES, CODES)))
+            if not below:
+                raise UserError(f"{path}: holds no picture and no file of codes ({CODES}).")
+            for name in below:
+                add(_name(name), path / name)
+        elif path.exists():
+            add(_name(path.name), path)
+        else:
+            raise UserError(f"{path}: there is no such file or folder.")
+    return found
+
+
+def _name(file: str) -> str:
+    return file.removesuffix(CODES) if file.endswith(CODES) else file.rpartition(".")[0]
+
+
+def fitting(
+    files: Mapping[str, epath.Path], among: Sequence[buckets.Bucket], refused: list[str]
+) -> Iterator[tuple[str, Image.Image, Fit]]:
+    """Each picture and where it goes; a sentence on each that cannot be read or fitted is added to `refused`."""
+    for name, file in files.items():
+        try:
+            image = transforms.decode(file.read_bytes(), str(file))
+            yield name, image, transforms.fit(image.height, image.width, among, str(file))
+        except DataError as error:
+            refused.append(str(error))
