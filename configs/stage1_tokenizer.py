@@ -15,7 +15,8 @@ Full recipe (FOCUS Table 6 and section 3.5; what the paper leaves open follows t
     Needs a slice whose devices divide the batch of 256; `python -m focus_jax.compile` prints what a device needs.
     Expected result: not trained at this size yet.
 
-Tiny, on the world, two CPU cores (figures and how they were measured: docs/benchmarks.md):
+Tiny, on the world, two CPU cores (figures and how they were measured: docs/tiny.md); :long takes five times as long and
+reads two presets:
 
     python -m focus_jax.train --config=configs/stage1_tokenizer.py:tiny --workdir=runs/stage1_tokenizer
 """
@@ -30,10 +31,23 @@ SHARES = dict(zip(buckets.ANCHORS_512, (4, 2, 2, 1, 1, 2, 2, 1, 1, 1, 1)))
 
 
 def get_config(size: str = "full") -> ConfigDict:
-    """Args: size: "full" (the paper's recipe) or "tiny" (minutes on two cores)."""
-    if size not in ("full", "tiny"):
-        raise ValueError(f"configs/stage1_tokenizer.py:{size}: expected :full or :tiny")
-    return recipe(size, models.tokenizer(size))
+    """Args: size: "full" (the paper's recipe), "tiny" (minutes on two cores) or "long" (tiny, for longer)."""
+    if size not in ("full", "tiny", "long"):
+        raise ValueError(f"configs/stage1_tokenizer.py:{size}: expected :full, :tiny or :long")
+    if size != "long":
+        return recipe(size, models.tokenizer(size))
+    c = recipe("tiny", models.tokenizer("tiny"))
+    c.name = "stage1_tokenizer:long"
+    c.data.phases[0]["steps"] = 20_000
+    drawn = c.data.sources[0] | {"name": "world_easy"}
+    # Scenes of `standard` take longer to draw than a step takes; they are drawn once, at the first start.
+    options = {"preset": "standard", "tasks": "objects", "train": 20_000, "held_out": 256}
+    stored = drawn | {"name": "world_standard", "path": "data/world/standard", "options": options}
+    c.data.sources = [drawn, stored]
+    c.data.validation = [c.data.validation[0], stored]
+    c.validate_every = c.checkpoint_every = c.pictures_every = 1_000
+    c.validate_batches = 64  # all 512 scenes
+    return c
 
 
 def recipe(size: str, tokenizer: ConfigDict) -> ConfigDict:

@@ -19,23 +19,20 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """config: with its variant; steps: of the last phase by budget, the config's own where a budget is not named;
-    benchmarks: names in configs/eval.py."""
+    """configs: with their variants, by budget; benchmarks: names in configs/eval.py, with overrides."""
 
-    config: str
-    steps: dict[str, int]
-    benchmarks: tuple[str, ...]
+    configs: dict[str, str]
+    benchmarks: tuple[tuple[str, ...], ...]
 
 
 STANDINS = {
-    "vit": Stage("configs/stage0_standins.py:vit", {}, ("standins",)),
-    "convnext": Stage("configs/stage0_standins.py:convnext", {}, ("standins",)),
+    name: Stage({"long": f"configs/stage0_standins.py:{name}"}, (("standins",),)) for name in ("vit", "convnext")
 }
+STANDARD = ("world_reconstruction", "--config.data.preset=standard", "--config.label=standard")
 STAGES = {
     "stage1_tokenizer": Stage(
-        "configs/stage1_tokenizer.py:tiny",
-        {"ladder": 4_000, "long": 60_000},
-        ("world_reconstruction", "reconstruction"),
+        {"ladder": "configs/stage1_tokenizer.py:tiny", "long": "configs/stage1_tokenizer.py:long"},
+        (("world_reconstruction",), STANDARD, ("reconstruction",)),
     ),
 }
 
@@ -63,12 +60,11 @@ def main() -> None:
         if name not in stages:
             parser.error(f"--stages: {name} is none of {', '.join(stages)}")
         stage, workdir = stages[name], f"{args.runs}/{'standins' if args.standins else budget}/{name}"
-        steps = [f"--config.data.phases[0].steps={stage.steps[budget]}"] if budget in stage.steps else []
-        run("focus_jax.train", f"--config={stage.config}", f"--workdir={workdir}", *steps)
-        for benchmark in stage.benchmarks:
+        run("focus_jax.train", f"--config={stage.configs[budget]}", f"--workdir={workdir}")
+        for benchmark, *overrides in stage.benchmarks:
             run(
                 "focus_jax.evaluate", f"--config=configs/eval.py:{benchmark}", f"--checkpoint={workdir}",
-                f"--report={args.report}", f"--budget={budget}",
+                f"--report={args.report}", f"--budget={budget}", *overrides,
             )  # fmt: skip
 
 

@@ -95,6 +95,7 @@ STAGES: dict[str, Stage] = {
             Figure("readback_object", "objects whose shape, colour, size and place it reads off"),
             Figure("readback_ground", "pictures whose ground it reads off"),
             Figure("photographs_*", "the same of photographs, which this run never saw"),
+            Figure("standard_*", "the same of a harder preset of the world, which only the long run sees"),
             Figure("pixel_codebook_usage", _PIXEL, 0.6, 0.6),
             Figure("pixel_codebook_perplexity", "effective number of pixel codes: exp of their entropy"),
             Figure(

@@ -48,7 +48,7 @@ class Stage(Protocol):
         """What a user must know of the figures at a log step, a line each."""
 
     def codes_fingerprint(self, params) -> str:
-        """Only of stages that read streams of shape class `codes`: of the tokenizer in `params`, nested dict of parts."""
+        """Of the tokenizer in `params` (nested dict of parts); only stages with streams of class `codes` have it."""
 
 
 class Event:

@@ -69,8 +69,9 @@ def losses() -> dict:
     run, found = test_step.Run(config), []
     for k in range(LOSS_STEPS):
         rng = np.random.default_rng(k)
-        image = np.kron(rng.integers(0, 256, (4, 8, 8, 3)), np.ones((1, 4, 4, 1))).astype(np.uint8)
-        batch = test_step.make_batch(rows=4) | {"image": image}
+        coarse = rng.integers(0, 256, (4, 8, 8, 3))
+        large = lambda times, coarse=coarse: np.kron(coarse, np.ones((1, times, times, 1))).astype(np.uint8)
+        batch = test_step.make_batch(rows=4) | {"image": large(4), "high": large(16)}
         if k == config.loss.codebook_start:
             run.event("codebook_start", batch)
         found.append(float(run.step(batch)["loss"]))

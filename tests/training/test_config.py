@@ -15,7 +15,7 @@ from focus_jax.training import parts
 TINY = "configs/stage1_tokenizer.py:tiny"
 
 
-SHIPPED = ["stage1_tokenizer.py:tiny", "stage1_tokenizer.py:full"] + [
+SHIPPED = [f"stage1_tokenizer.py:{size}" for size in ("tiny", "long", "full")] + [
     f"ablations.py:{name}{size}" for name in ablations.ABLATIONS for size in ("", "_tiny")
 ]
 
@@ -24,7 +24,7 @@ SHIPPED = ["stage1_tokenizer.py:tiny", "stage1_tokenizer.py:full"] + [
 def test_shipped_configs_are_valid(name):
     """Fields, buckets, and every parameter in one group and under one source of config.init."""
     config = config_lib.load(f"configs/{name}")
-    config_lib.validate(config, 1 if name.endswith("tiny") else 64)
+    config_lib.validate(config, 64 if name.endswith(("full", *ablations.ABLATIONS)) else 1)
     assert config_lib.digest(config) == config_lib.digest(config_lib.load(f"configs/{name}"))
     shapes = parts.flatten(jax.eval_shape(lambda: nn.unbox(stages.create(config).init(jax.random.key(0)))))
     groups = parts.assign(shapes, config.assign, config.groups)
@@ -122,7 +122,7 @@ def test_missing_field_and_file():
         config_lib.validate(config, 1)
     with pytest.raises(UserError, match="no file configs/nowhere.py"):
         config_lib.load("configs/nowhere.py")
-    with pytest.raises(UserError, match="stage1_tokenizer.py:huge: expected :full or :tiny"):
+    with pytest.raises(UserError, match="stage1_tokenizer.py:huge: expected :full, :tiny or :long"):
         config_lib.load("configs/stage1_tokenizer.py:huge")
 
 
