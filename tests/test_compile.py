@@ -41,8 +41,9 @@ def test_report_of_the_tiny_step(on_cpu, tiny):
 
 def test_plan_counts_arguments_exactly(on_cpu, tiny):
     plan = ahead.report(tiny, "cpu:8", plan_only=True)["memory"]
-    unread = 2 * 4  # element and bad are counted, but the tiny step does not read `element`
-    assert plan["arguments"] == pytest.approx(on_cpu["memory"]["arguments"], abs=unread)
+    # Counted, though the step does not read them: float32 scale and bias of the norms of maps that fusion does not see.
+    unread = sum(2 * 4 * width for width in tiny.model.tokenizer.convnext.widths[:2])
+    assert plan["arguments"] - unread == pytest.approx(on_cpu["memory"]["arguments"], abs=8)
     assert plan["total"] == sum(v for k, v in plan.items() if k != "total")
     assert plan["residuals"] > 0
 
