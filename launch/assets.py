@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Copies the tiny checkpoints into assets/ in bfloat16, with their figures, where the figures are not worse.
 
-make assets                                        what `make standins` has trained and evaluated
+make assets                                        what `make standins ladder BUDGET=long` has trained and evaluated
 make assets REPORT=report                          with the figures of another report
 
 A figure that has a goal is worse when it lies more than two standard errors on the wrong side of the one that was
-shipped. A stage without an evaluation is left alone.
+shipped. A stage without an evaluation of its long run is left alone. A part that another file here already holds is
+named by its fingerprint instead of copied.
 """
 
 import argparse
@@ -38,6 +39,22 @@ def worse(stage: str, new: dict, old: dict) -> list[str]:
     return found
 
 
+def held_elsewhere(found, assets: pathlib.Path, own: pathlib.Path) -> dict[str, dict[str, str]]:
+    """{part: reference} of the parts of a catalogue that another file in `assets` holds with the same fingerprint."""
+    from focus_jax.training import store
+
+    mine, out = found.fingerprints(found.entries), {}
+    for file in sorted(assets.glob("*.safetensors")):
+        if file == own:
+            continue
+        there = store.catalogue(file)
+        held = {p for p, e in there.entries.items() if e.file == str(file.resolve())}
+        for part, print_ in there.fingerprints(held).items():
+            if mine.get(part) == print_:
+                out[part] = {"relative": file.name, "absolute": "", "weights": "raw", "fingerprint": print_}
+    return out
+
+
 def ship(name: str, stage: str, benchmark: str, run: str, report: pathlib.Path, assets: pathlib.Path) -> str:
     """Writes assets/NAME.safetensors and NAME.json, or says in one sentence why not."""
     import jax
@@ -45,19 +62,24 @@ def ship(name: str, stage: str, benchmark: str, run: str, report: pathlib.Path, 
 
     from data_pipelines.world.vocabulary import VERSION
     from focus_jax.training import store
+    from focus_jax.training.parts import part_of
 
     file = report / "metrics.json"
     entry = json.loads(file.read_text()).get(stage) if file.exists() else None
     measured = (entry or {}).get("benchmarks", {}).get(benchmark, {}).get("figures", [])
     if not (ROOT / run).exists() or not measured:
         return f"{name}: left alone, {run} is not there or {file} has no figures of it"
+    if entry["benchmarks"][benchmark]["budget"] != "long":
+        return f"{name}: left alone, the figures in {file} are not of the budget long"
     record = assets / f"{name}.json"
     if record.exists() and (fell := worse(stage, entry, json.loads(record.read_text()))):
         return f"{name}: left alone, its figures fell: {', '.join(fell)}"
     found = store.catalogue(ROOT / run, "ema", "assets")
-    targets = {p: jax.ShapeDtypeStruct(e.shape, jnp.bfloat16) for p, e in found.entries.items()}
-    leaves = store.read(found.entries, targets)
-    prints = store.save_safetensors(assets / f"{name}.safetensors", leaves, found.config, f"{stage}: {run}")
+    shipped = assets / f"{name}.safetensors"
+    frozen = held_elsewhere(found, assets, shipped)
+    mine = {p: e for p, e in found.entries.items() if part_of(p) not in frozen}
+    leaves = store.read(mine, {p: jax.ShapeDtypeStruct(e.shape, jnp.bfloat16) for p, e in mine.items()})
+    prints = store.save_safetensors(shipped, leaves, found.config, f"{stage}: {run}", frozen)
     told = entry["benchmarks"][benchmark]
     record.write_text(
         json.dumps(
@@ -68,13 +90,13 @@ def ship(name: str, stage: str, benchmark: str, run: str, report: pathlib.Path, 
                 **{k: told[k] for k in FACTS if k in told},
                 "step": found.step,
                 "world": VERSION,
-                "fingerprints": prints,
+                "fingerprints": prints | {part: ref["fingerprint"] for part, ref in frozen.items()},
             },
             indent=2,
         )
         + "\n"
     )
-    return f"{name}: shipped, {(assets / f'{name}.safetensors').stat().st_size / 2**20:.2f} MiB"
+    return f"{name}: shipped, {shipped.stat().st_size / 2**20:.2f} MiB"
 
 
 def main() -> None:
@@ -89,6 +111,8 @@ def main() -> None:
     without_absent_tpu()
     for name in ("vit", "convnext"):
         print(ship(name, "standins", f"standins_{name}", f"runs/standins/{name}", args.report, args.assets))
+    stage = "stage1_tokenizer"
+    print(ship("tokenizer", stage, "world_reconstruction", f"runs/long/{stage}", args.report, args.assets))
     total = sum(f.stat().st_size for f in args.assets.glob("*.safetensors"))
     if total > LIMIT:
         raise SystemExit(f"{args.assets}: {total / 2**20:.1f} MiB, expected at most {LIMIT / 2**20:.0f} MiB.")

@@ -7,12 +7,15 @@ import json
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors
 from flax import linen as nn
 
 import focus_jax
 from focus_jax import stages
+from focus_jax.errors import UserError
 from focus_jax.evaluation import goals
 from focus_jax.training import config as config_lib
 from focus_jax.training import store
@@ -39,7 +42,7 @@ def trained(tmp_path_factory):
     return file, params
 
 
-def measured(folder, shape, error=0.01, benchmark="standins_vit"):
+def measured(folder, shape, error=0.01, benchmark="standins_vit", budget="long"):
     facts = {
         "seconds": 60.0,
         "steps": 10,
@@ -47,7 +50,7 @@ def measured(folder, shape, error=0.01, benchmark="standins_vit"):
         "commit": "c",
         "device": "cpu",
         "checkpoint": "x",
-        "budget": "long",
+        "budget": budget,
     }
     figures = {"vit_shape": shape, "vit_note": 0.5}
     entry = figures | {"n": dict.fromkeys(figures, 100), "standard_error": {"vit_shape": error}, **facts}
@@ -73,6 +76,29 @@ def test_what_is_measured_is_shipped_and_loads(trained, tmp_path):
     assert record["fingerprints"]["tokenizer/vit"] == model.fingerprints["tokenizer/vit"]
 
 
+def test_a_part_that_another_file_holds_is_named_not_copied(trained, tmp_path):
+    """A checkpoint of ViT and more beside the shipped ViT: one copy, loads whole, refused once that file is gone."""
+    assets, (_, params) = launch("assets"), trained
+    report = measured(tmp_path / "report", 0.95)
+    rounded = {p: np.asarray(x).astype(jnp.bfloat16).astype(np.float32) for p, x in params.items()}
+    config = config_lib.load("configs/stage0_standins.py:vit")
+    config.model.vit.update({"depth": 1, "width": 16, "heads": 2, "out": 24})
+    store.save_safetensors(tmp_path / "run" / "both.safetensors", rounded, config)
+    encoder = {p: x for p, x in rounded.items() if p.startswith("tokenizer/vit/")}
+    store.save_safetensors(tmp_path / "encoder.safetensors", encoder, None)
+    told = assets.ship("whole", "standins", "standins_vit", str(tmp_path / "run/both.safetensors"), report, tmp_path)
+    assert "shipped" in told
+    with safetensors.safe_open(tmp_path / "whole.safetensors", "numpy") as file:
+        assert file.keys() and not any(key.startswith("tokenizer/vit/") for key in file.keys())
+    model = focus_jax.load(tmp_path / "whole.safetensors")
+    assert flatten(model.params).keys() == params.keys()
+    record = json.loads((tmp_path / "whole.json").read_text())
+    assert record["fingerprints"] == model.fingerprints and len(model.fingerprints) == 2
+    (tmp_path / "encoder.safetensors").unlink()
+    with pytest.raises(UserError, match="field frozen.tokenizer/vit refers to .*encoder.safetensors with fingerprint"):
+        focus_jax.load(tmp_path / "whole.safetensors")
+
+
 def test_what_is_worse_or_unmeasured_is_left_alone(trained, tmp_path):
     assets = launch("assets")
     ship = lambda shape, **more: assets.ship(
@@ -82,6 +108,7 @@ def test_what_is_worse_or_unmeasured_is_left_alone(trained, tmp_path):
     before = (tmp_path / "vit.json").read_text()
     assert ship(0.90) == "vit: left alone, its figures fell: vit_shape 0.9 after 0.95"
     assert "has no figures of it" in ship(0.99, benchmark="standins_convnext")
+    assert "are not of the budget long" in ship(0.99, budget="ladder")
     assert (tmp_path / "vit.json").read_text() == before
     assert "shipped" in ship(0.93), "within two standard errors"
     missing = assets.ship("vit", "standins", "standins_vit", "/nowhere", tmp_path / "report", tmp_path)

@@ -219,6 +219,8 @@ def _file_catalogue(path: epath.Path) -> Catalogue:
         k: Entry(str(path), "", k, shape, names.get(dtype, dtype.lower()), digests.get(k, ""), "raw")
         for k, (shape, dtype) in header.items()
     }
+    for part, ref in json.loads(metadata.get("frozen", "{}")).items():
+        entries |= follow(ref, part, path.parent)
     config = ConfigDict(json.loads(metadata["config"])) if "config" in metadata else None
     return Catalogue(str(path), entries, config, None)
 
@@ -241,9 +243,12 @@ def reference(entries: Mapping[str, Entry], part: str, step_dir: epath.Path) -> 
 
 
 def follow(ref: Mapping[str, str], part: str, step_dir: epath.Path) -> dict[str, Entry]:
-    """Entries of a referenced part. Raises: UserError if no place of it still holds the part with its fingerprint."""
+    """Entries of a referenced part. step_dir: what a relative path starts from, for a file its folder.
+
+    Raises: UserError if no place of it still holds the part with its fingerprint.
+    """
     places = [epath.Path(os.path.normpath(step_dir / ref["relative"]))] if ref["relative"] else []
-    places.append(epath.Path(ref["absolute"]))
+    places += [epath.Path(ref["absolute"])] if ref["absolute"] else []
     for place in places:
         if not place.exists():
             continue
@@ -251,8 +256,8 @@ def follow(ref: Mapping[str, str], part: str, step_dir: epath.Path) -> dict[str,
         if found and fingerprint.combine({p: e.digest for p, e in found.items()}, part + "/") == ref["fingerprint"]:
             return found
     raise UserError(
-        f"{step_dir}/meta: field frozen.{part} refers to {ref['absolute']} with fingerprint {ref['fingerprint']}, "
-        f"which is no longer there; put that checkpoint back at {places[0]}."
+        f"{step_dir}: field frozen.{part} refers to {places[-1]} with fingerprint {ref['fingerprint']}, which is no "
+        f"longer there; put that checkpoint back at {places[0]}."
     )
 
 
@@ -335,12 +340,18 @@ def _read_file(file: str, wanted: Mapping[str, tuple[Entry, Any]]) -> dict[str, 
         raise UserError(f"{file}: expected a whole safetensors file ({_first_line(e)}).") from e
 
 
-def save_safetensors(path: Any, flat: Mapping[str, Any], config: ConfigDict | None, note: str = "") -> dict[str, str]:
+def save_safetensors(
+    path: Any,
+    flat: Mapping[str, Any],
+    config: ConfigDict | None,
+    note: str = "",
+    frozen: Mapping[str, Mapping[str, str]] | None = None,
+) -> dict[str, str]:
     """Writes parameters {path: array} into one file that `focus_jax.load` and `config.init` read.
 
     Only for models that fit into one host's memory. The metadata carry config (if any), digests, fingerprints and code
-    version.
-    Returns: {part: fingerprint}.
+    version. frozen: {part: reference as `follow` reads it} of parts that other files hold.
+    Returns: {part: fingerprint} of the parts in the file.
     """
     host = {p: np.ascontiguousarray(jax.device_get(x)) for p, x in sorted(flat.items())}
     host = {p: x.reshape(np.shape(flat[p])) for p, x in host.items()}  # ascontiguousarray makes a scalar 1-d
@@ -349,6 +360,7 @@ def save_safetensors(path: Any, flat: Mapping[str, Any], config: ConfigDict | No
     metadata = {
         "format": str(FORMAT), **({"config": config.to_json()} if config else {}), "digests": json.dumps(digests),
         "fingerprints": json.dumps(prints), "code": code_version(), "note": note,
+        **({"frozen": json.dumps(frozen)} if frozen else {}),
     }  # fmt: skip
     write_weights(path, host, metadata)
     return prints
