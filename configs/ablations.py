@@ -10,7 +10,7 @@ no_pixel_branch           pictures have semantic codes alone; the decoder's pixe
 no_semantic_branch        pictures have pixel codes alone; the decoder's semantic half is zero
 single_resolution         the hierarchical encoder sees the images themselves, not their high-resolution copies
 
-All else is configs/stage1_tokenizer.py, full or, with _tiny, tiny. Figures of the tiny ones: docs/tiny.md.
+All else is configs/stage1_tokenizer.py, full or, with _tiny, tiny.
 """
 
 from ml_collections import ConfigDict

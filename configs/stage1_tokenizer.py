@@ -8,6 +8,8 @@ Full recipe (FOCUS Table 6 and section 3.5; what the paper leaves open follows t
         --output=weights/vit.safetensors
     python -m focus_jax.convert import --format=convnext_classifier --source=pytorch_model.bin \
         --output=weights/convnext.safetensors
+    python -m focus_jax.convert import --format=vgg16 --source=vgg16.pth --format=lpips_lin --source=vgg.pth \
+        --output=weights/perceptual.safetensors
     python -m focus_jax.train --config=configs/stage1_tokenizer.py --workdir=gs://BUCKET/stage1 --distributed \
         --config.data.sources[0].path=/mnt/shards --config.data.validation[0].path=/mnt/shards
 
@@ -68,7 +70,7 @@ def recipe(size: str, tokenizer: ConfigDict) -> ConfigDict:
 
     c.loss = ConfigDict()
     c.loss.reconstruction = "l1"  # FOCUS 3.3; ILLUME+ used "l2"
-    c.loss.weights = ConfigDict()  # a term of weight 0 is not computed, its network is not built
+    c.loss.weights = ConfigDict()  # perceptual and adversarial: with 0 their networks are not built
     c.loss.weights.reconstruction = 1.0  # this and the others: ILLUME+ tokenizer config
     c.loss.weights.pixel_quantiser = 1.0  # codebook + 0.25 commitment
     c.loss.weights.semantic = 1.0  # 1 - cosine with the frozen tower's features
@@ -81,11 +83,12 @@ def recipe(size: str, tokenizer: ConfigDict) -> ConfigDict:
     # that config.init brings.
     c.loss.codebook_start = 100 if tiny else 1_000
     # ILLUME+ at 256 px: a share `rate` of the pixel codes in a share `rows` of the pictures is another picture's.
-    c.loss.pixel_drop = ConfigDict({"rate": 0.1, "rows": 0.1, "until": 10**9 if tiny else 136_000})
+    c.loss.pixel_drop = ConfigDict({"rate": 0.1, "rows": 0.1, "phases": 1})  # in the first phase alone
 
     # Where parts come from: a run directory, an Orbax step, a safetensors file with our paths, or "random".
-    c.init = ConfigDict({"tokenizer": "random", "discriminator": "random", "perceptual": "random"})
     folder = "assets" if tiny else "weights"
+    c.init = ConfigDict({"tokenizer": "random", "discriminator": "random"})
+    c.init.perceptual = "random" if tiny else f"{folder}/perceptual.safetensors"
     if semantic:
         c.init["tokenizer/vit"] = f"{folder}/vit.safetensors"
     if focus:

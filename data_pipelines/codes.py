@@ -6,24 +6,25 @@
   python -m data_pipelines.prepare codes --tokenizer=RUN --source=PREPARED --output=DIR --buckets=256 --batch=256
 
 A record of DIR is the source's, picture and all, with the codes of its first picture in its bucket: resized to cover
-the bucket, centre crop, nothing flipped, as training sees it. Codes serve exactly the bucket they were made for, so
-name every bucket that a stage will read (streams of shape class `codes`, data_pipelines/rows.py). A bucket that the
-source does not have is made from records of a larger one of the same aspect ratio; one that no record serves is left
-out.
+the bucket, centre crop, nothing flipped, as training sees it. Its other pictures, its frames and the target of an edit
+get none. Codes serve exactly the bucket they were made for, so name every bucket that a stage will read (streams of
+shape class `codes`, data_pipelines/rows.py). A bucket that the source does not have is made from records of a larger
+one of the same aspect ratio; one that no record serves is left out.
 
 DIR/manifest.json names the tokenizer's fingerprint, and so does each record; a run whose tokenizer has another refuses
 the data. Pictures that cannot be encoded are listed in DIR/bad_records.jsonl; more of them than --bad-budget end the
 command. Interrupted at any point, the same command goes on at the next shard and ends with the same bytes. All devices
-of this process are used, each for its share of a batch.
+of this process are used, each for its share of a batch, which must be a multiple of them.
 """
 
 import argparse
 import collections
 import concurrent.futures
 import dataclasses
+import itertools
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -61,157 +62,177 @@ class Tokenizer(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A shard to write: the codes of records first to first + count of a source."""
+    """A shard to write: the codes of the records of one shard of a source, the first of which is number `first`."""
 
     file: str
     source: shards.Shards
     first: int
-    count: int
 
 
-def plan(source, buckets: Sequence[buckets_lib.Bucket] = (), splits: Sequence[str] = ()) -> list[Task]:
-    """The shards to write for a prepared directory, one for each that is read.
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The shards to write for a prepared directory, those of a split and bucket together; job: what made the source."""
+
+    source: str
+    tasks: list[Task]
+    job: dict
+
+
+def plan(source, buckets: Sequence[buckets_lib.Bucket] = (), splits: Sequence[str] = ()) -> Plan:
+    """What `prepare_codes` is to write: a shard for each that is read.
 
     buckets, splits: default all of the source.
     Raises: DataError for no or damaged prepared data, an unknown split, buckets that no record serves.
     """
-    prepared = shards.read_manifest(source)["splits"]
+    manifest = shards.read_manifest(source)
+    prepared = manifest["splits"]
     if unknown := set(splits) - set(prepared):
         raise DataError(f"{source}: has no split '{sorted(unknown)[0]}', expected some of {', '.join(prepared)}.")
     tasks = []
     for split in sorted(set(splits or prepared)):
         for bucket in sorted(set(buckets or [buckets_lib.parse(name)[0] for name in prepared[split]])):
-            records = shards.Shards(source, split, bucket)
+            records = shards.Shards(source, split, bucket, manifest=manifest)
             first = 0
-            for number, shard in enumerate(records.shards):
+            for number in range(len(records.shards)):
                 file = f"{split}/{buckets_lib.name(bucket)}/{number:05d}{shards.SUFFIX}"
-                tasks.append(Task(file, records, first, shard["records"]))
-                first += shard["records"]
+                tasks.append(Task(file, records.part(number), first))
+                first += len(tasks[-1].source)
     if not tasks:
         asked = ", ".join(map(buckets_lib.name, buckets))
         had = ", ".join(sorted({name for found in prepared.values() for name in found}))
         raise DataError(f"{source}: no record serves buckets {asked or 'none'}, expected some of its own: {had}.")
-    return tasks
+    return Plan(str(source), tasks, manifest.get("job", {}))
 
 
 def prepare_codes(
-    tokenizer: Tokenizer,
-    source,
-    output,
-    *,
-    buckets: Sequence[buckets_lib.Bucket] = (),
-    splits: Sequence[str] = (),
-    batch: int = 32,
-    threads: int = 4,
-    bad_budget: int = 0,
+    tokenizer: Tokenizer, planned: Plan, output, *, batch: int = 32, threads: int = 4, bad_budget: int = 0
 ) -> dict:
     """Writes `output` and returns its manifest.
 
     Args:
-      source, output: directories; the output may be a finished or interrupted run of the same command.
-      buckets, splits: as in `plan`.
-      batch: pictures that are encoded together; the last ones of a shard are filled up to it.
+      planned: what `plan` returned.
+      output: a directory; it may be a finished or interrupted run of the same command.
+      batch: pictures that are encoded together, of one split and bucket; the last ones are filled up to it.
       threads: that decode pictures, up to a batch ahead.
       bad_budget: how many records may be impossible to encode.
 
-    Raises: DataError, also of `plan`, for an output that holds other data or cannot be written, too many bad records.
+    Raises: DataError for an output that holds other data or cannot be written, too many bad records.
     """
     if min(batch, threads) < 1 or bad_budget < 0:
         raise DataError(
             f"codes: batch is {batch}, threads {threads}, bad budget {bad_budget}, expected at least 1, 1 and 0."
         )
-    output, tasks = epath.Path(output), plan(source, buckets, splits)
-    grids = {buckets_lib.name(bucket): tokenizer.grids(*bucket) for bucket in {task.source.bucket for task in tasks}}
+    output, tasks = epath.Path(output), planned.tasks
+    made = {buckets_lib.name(bucket): tokenizer.grids(*bucket) for bucket in {task.source.bucket for task in tasks}}
+    grids = {bucket: {branch: list(grid) for branch, grid in found.items()} for bucket, found in made.items()}
     # The source's own bound: it has dropped what loses more.
-    options = shards.read_manifest(source).get("job", {}).get("options", {})
-    crop = {"max_crop_loss": options.get("max_crop_loss", buckets_lib.MAX_CROP_LOSS)}
+    crop = {"max_crop_loss": planned.job.get("options", {}).get("max_crop_loss", buckets_lib.MAX_CROP_LOSS)}
     job: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "reader": NAME,
         "reader_options": {},
+        # What read the pictures, also where the source stores codes itself.
+        "of": planned.job.get("of", {name: planned.job.get(name) for name in ("reader", "reader_options")}),
         "options": {"batch": batch} | crop,
         "tokenizer": {"fingerprint": tokenizer.codes_fingerprint, "high": tokenizer.high} | tokenizer.about,
-        "source": {epath.Path(task.file).parent.as_posix(): task.source.fingerprint for task in tasks},
+        "source": {_folder(task): task.source.fingerprint for task in tasks},
     }
     if (done := jobs.finished(output, job)) is not None:
         return done
     work = jobs.claim(output, job)
 
-    markers = [work / f"codes-{number:05d}.json" for number in range(len(tasks))]
-    found = {path: json.loads(path.read_text()) for path in markers if path.exists()}
-    bad = lambda: [record for path in markers for record in found.get(path, {}).get("bad", ())]
-    jobs.check_budget(bad(), bad_budget, output)
+    markers = {task.file: work / f"codes-{number:05d}.json" for number, task in enumerate(tasks)}
+    found = {file: json.loads(path.read_text()) for file, path in markers.items() if path.exists()}
+    bad = [record for shard in found.values() for record in shard["bad"]]
+    jobs.check_budget(bad, bad_budget, output)
+    left = [task for task in tasks if task.file not in found]
 
     def each() -> Iterator[None]:
         with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-            for task, marker in zip(tasks, markers):
-                if marker not in found:
-                    found[marker] = yield from _write(task, tokenizer, output, pool, batch, crop)
-                    shards.write_json(marker, found[marker])
-                    jobs.check_budget(bad(), bad_budget, output)
+            for _, together in itertools.groupby(left, _folder):
+                for shard in _write(list(together), tokenizer, output, pool, batch, crop):
+                    if shard is not None:
+                        # Without its marker a shard beyond the budget is read again: what failed may have passed.
+                        bad.extend(shard["bad"])
+                        jobs.check_budget(bad, bad_budget, output)
+                        found[shard["file"]] = shard
+                        shards.write_json(markers[shard["file"]], shard)
+                    yield
 
-    left = sum(task.count for task, marker in zip(tasks, markers) if marker not in found)
-    collections.deque(progress("codes", each(), left, "records"), maxlen=0)
-    jobs.write_bad_records(bad(), output)
-    written: dict[str, dict[str, list]] = {}
-    for task, marker in zip(tasks, markers):
+    total = sum(len(task.source) for task in left)
+    collections.deque(progress("codes", each(), total, "records"), maxlen=0)
+    jobs.write_bad_records(bad, output)
+    written: jobs.Splits = {}
+    for task in tasks:
         split, bucket, _ = task.file.split("/")
-        if entry := found[marker]["entry"]:
+        if entry := found[task.file]["entry"]:
             written.setdefault(split, {}).setdefault(bucket, []).append(entry)
     if not written:
-        raise DataError(f"{source}: no record is left, expected some; the last bad one: {bad()[-1]['reason']}")
-    manifest = {
-        "schema_version": SCHEMA_VERSION,
-        "job": job,
-        "codes": {"label": tokenizer.label, "grids": grids} | job["tokenizer"],
-        "records": {s: {b: sum(e["records"] for e in es) for b, es in bs.items()} for s, bs in written.items()},
-        "bad": len(bad()),
-        "splits": written,
-    }
-    jobs.finish(output, manifest)
-    return shards.read_manifest(output)
+        raise DataError(f"{planned.source}: no record is left, expected some; the last bad one: {bad[-1]['reason']}")
+    about = {"label": tokenizer.label, "grids": grids} | job["tokenizer"]
+    return jobs.finish(output, job, written, codes=about, bad=len(bad))
 
 
-# --------------------------------------------------------------------------------------------------------- one shard
-def _write(task: Task, tokenizer: Tokenizer, output: epath.Path, pool, batch: int, crop: dict):
-    """Writes a shard, yielding after every record. Returns {entry, bad}; the entry is None where all are bad."""
-    bucket = task.source.bucket
+def _folder(task: Task) -> str:
+    """SPLIT/BUCKET."""
+    return task.file.rpartition("/")[0]
+
+
+# ------------------------------------------------------------------------------------------------------- some shards
+def _write(
+    tasks: list[Task], tokenizer: Tokenizer, output: epath.Path, pool, batch: int, crop: dict
+) -> Iterator[dict | None]:
+    """Writes shards of one split and bucket; what is encoded together goes on from one to the next.
+
+    Yields after every record; after the last of a shard {file, entry, bad}, whose entry is None where all are bad.
+    Record i of the split and bucket is always row i % batch, whatever stands in the other rows (bad records, records
+    of shards that are whole and those behind the last one leave theirs to others). So its codes are the same bits
+    wherever an earlier run was interrupted: rounding may depend on the row, and not on what the others hold.
+    """
+    bucket = tasks[0].source.bucket
     stream = {"shape_class": "picture", "height": bucket[0], "width": bucket[1], "high": tokenizer.high}
-    make = lambda index: _row(task.source, index, stream, crop)
-    writer = shards.Writer(output / task.file)
-    bad: list[dict] = []
-    waiting: list[tuple[Example, Row]] = []
-
-    def encode_waiting():
-        made = [row for _, row in waiting] + [waiting[-1][1]] * (batch - len(waiting))
-        high = np.stack([row["high"] for row in made]) if tokenizer.high else None
-        codes = tokenizer.encode(np.stack([row["image"] for row in made]), high)
-        for i, (example, _) in enumerate(waiting):
-            found = {branch: x[i].astype(np.int32) for branch, x in codes.items()}
-            example.codes = Codes(
-                fingerprint=tokenizer.codes_fingerprint, semantic=found.get("semantic"), pixel=found.get("pixel")
-            )
-            writer.write(encode(example))
-        waiting.clear()
-
+    make = lambda at: (*at, _row(at[0].source, at[1] - at[0].first, stream, crop))
+    records = ((task, i) for task in tasks for i in range(task.first, task.first + len(task.source)))
+    writer, bad = None, []
     try:
-        for made in _ahead(pool, make, range(task.first, task.first + task.count), batch):
-            if isinstance(made, dict):
-                bad.append(made)
-            else:
-                waiting.append(made)
-            if len(waiting) == batch:
-                encode_waiting()
-            yield
-        if waiting:
-            encode_waiting()
-        entry = {"file": task.file} | writer.close() if writer.records else None
+        for _, group in itertools.groupby(_ahead(pool, make, records, batch), lambda made: made[1] // batch):
+            together = collections.deque(group)
+            pictures = {i % batch: made[1] for _, i, made in together if isinstance(made, tuple)}
+            codes = _encode(tokenizer, pictures, batch)
+            del pictures
+            while together:  # emptied, so that no picture stays in memory while the next ones are read
+                task, i, made = together.popleft()
+                writer = writer or shards.Writer(output / task.file)
+                if isinstance(made, tuple):
+                    made[0].codes = codes[i % batch]
+                    writer.write(encode(made[0]))
+                else:
+                    bad.append(made)
+                if i + 1 < task.first + len(task.source):
+                    yield None
+                    continue
+                task.source.close()
+                entry = {"file": task.file} | writer.close() if writer.records else None
+                writer.abandon()  # nothing, once it is closed
+                yield {"file": task.file, "entry": entry, "bad": bad}
+                writer, bad = None, []
     finally:
-        writer.abandon()  # nothing, once it is closed
-    return {"entry": entry, "bad": bad}
+        if writer is not None:
+            writer.abandon()
 
 
-def _ahead(pool, make: Callable, items: Sequence, count: int) -> Iterator:
+def _encode(tokenizer: Tokenizer, rows: dict[int, Row], batch: int) -> dict[int, Codes]:
+    """The codes of some rows of a batch, by number; the other rows are filled up."""
+    if not rows:
+        return {}
+    filled = [rows.get(i, next(iter(rows.values()))) for i in range(batch)]
+    high = np.stack([row["high"] for row in filled]) if tokenizer.high else None
+    found = tokenizer.encode(np.stack([row["image"] for row in filled]), high)
+    of = lambda i: {branch: codes[i].astype(np.int32) for branch, codes in found.items()}
+    return {i: Codes(fingerprint=tokenizer.codes_fingerprint, **of(i)) for i in rows}
+
+
+def _ahead(pool, make: Callable, items: Iterable, count: int) -> Iterator:
     """make(item) of each, in order, of which the pool makes up to `count` ahead."""
     made: collections.deque = collections.deque()
     for item in items:
@@ -237,8 +258,8 @@ def _row(source: shards.Shards, index: int, stream: dict, crop: dict) -> tuple[E
 class Loaded:
     """The Tokenizer of a checkpoint, on all devices of this process."""
 
-    def __init__(self, directory: str, weights: str):
-        """Raises: DataError for a directory that holds no tokenizer."""
+    def __init__(self, directory: str, weights: str, batch: int):
+        """Raises: DataError for a directory that holds no tokenizer, a batch that the devices cannot share."""
         import focus_jax
         from focus_jax.errors import UserError
         from focus_jax.platforms import without_absent_tpu
@@ -249,13 +270,15 @@ class Loaded:
         from focus_jax.training import sharding
 
         devices = jax.local_devices()
+        if batch % len(devices):
+            raise DataError(f"--batch={batch}: expected a multiple of the {len(devices)} devices.")
         sizes = {"dcn_data": 1, "data": -1, "fsdp": 1, "tensor": 1}
         try:
             model = focus_jax.load(directory, weights, sharding.make_mesh(sizes, devices) if len(devices) > 1 else None)
             self.high = model.high
         except UserError as error:
             raise DataError(f"--tokenizer: {str(error).removeprefix('load: ')}") from error
-        self._grids, self._error = model.stage.tokenizer.grids, UserError
+        self._grids, self._error = model.grids, UserError
         self.encode, self.label, self.codes_fingerprint = model.encode, model.label, model.codes_fingerprint
         self.about = {
             "form": model.config.model.tokenizer.form,
@@ -284,7 +307,7 @@ def main(argv: list[str]) -> int:
     add("--output", required=True, metavar="DIR", help="directory of the shards")
     add("--buckets", default="", metavar="256|512|HxW,...", help="sizes to encode at (default: the source's)")
     add("--splits", default="", metavar="NAME,...", help="splits to encode (default: all)")
-    add("--batch", type=int, default=32, help="pictures encoded together (default: 32)")
+    add("--batch", type=int, default=32, help="pictures encoded together, a multiple of the devices (default: 32)")
     add("--weights", choices=("ema", "raw"), default="ema", help="averaged parameters where there are some, or raw")
     add("--threads", type=int, default=4, help="threads that decode pictures (default: 4)")
     add("--bad-budget", type=int, default=0, help="records that may be impossible to encode before giving up")
@@ -292,17 +315,10 @@ def main(argv: list[str]) -> int:
     try:
         buckets = buckets_lib.parse(args.buckets) if args.buckets else ()
         splits = [split for split in args.splits.split(",") if split]
-        plan(args.source, buckets, splits)  # a mistake here is told before the tokenizer is read
-        tokenizer = Loaded(args.tokenizer, args.weights)
+        planned = plan(args.source, buckets, splits)  # a mistake here is told before the tokenizer is read
+        tokenizer = Loaded(args.tokenizer, args.weights, args.batch)
         manifest = prepare_codes(
-            tokenizer,
-            args.source,
-            args.output,
-            buckets=buckets,
-            splits=splits,
-            batch=args.batch,
-            threads=args.threads,
-            bad_budget=args.bad_budget,
+            tokenizer, planned, args.output, batch=args.batch, threads=args.threads, bad_budget=args.bad_budget
         )
     except DataError as error:
         print(f"prepare: {error}", file=sys.stderr)

@@ -12,13 +12,19 @@ from etils import epath
 
 from data_pipelines import shards
 from data_pipelines.errors import DataError
+from data_pipelines.example import SCHEMA_VERSION
 
 BAD_RECORDS = "bad_records.jsonl"
 WORK = ".prepare"
 
+Splits = dict[str, dict[str, list[dict]]]  # {split: {bucket: [manifest entry of a shard, ...]}}
+
 
 def finished(output: epath.Path, job: dict) -> dict | None:
-    """The manifest of an output that this job finished, or None. Raises: DataError for one of another job."""
+    """The manifest of an output that this job finished, or None. Raises: DataError for one of another job.
+
+    Work that is left, of a command killed at its very end, is cleared away.
+    """
     if not (output / shards.MANIFEST).exists():
         return None
     manifest = shards.read_manifest(output)
@@ -27,6 +33,7 @@ def finished(output: epath.Path, job: dict) -> dict | None:
             f"{output}: holds data of another source or other options ({_differing(manifest.get('job'), job)}), "
             "expected an empty --output."
         )
+    _clear(output)
     return manifest
 
 
@@ -55,10 +62,25 @@ def _differing(had: object, job: dict) -> str:
     return ", ".join(sorted(k for k in had.keys() | job.keys() if had.get(k) != job.get(k)))
 
 
-def finish(output: epath.Path, manifest: dict) -> None:
-    """Writes the manifest, which makes the output whole, and clears the work away."""
+def finish(output: epath.Path, job: dict, splits: Splits, **told) -> dict:
+    """Writes the manifest, which makes the output whole, clears the work away and returns the manifest.
+
+    told: what else the manifest holds.
+    """
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "job": job,
+        "records": {s: {b: sum(e["records"] for e in es) for b, es in bs.items()} for s, bs in splits.items()},
+        "splits": splits,
+    } | told
     shards.write_json(output / shards.MANIFEST, manifest)
-    (output / WORK).rmtree()
+    _clear(output)
+    return manifest
+
+
+def _clear(output: epath.Path) -> None:
+    with shards.writing(output):
+        (output / WORK).rmtree(missing_ok=True)
 
 
 def check_budget(bad: list[dict], budget: int, output: epath.Path) -> None:

@@ -23,7 +23,7 @@ from data_pipelines.batches import Batches, Pass
 from data_pipelines.errors import DataError
 from data_pipelines.mixture import Mixture
 from data_pipelines.schedule import Schedule
-from data_pipelines.shards import Shards, stored_codes
+from data_pipelines.shards import Shards, read_manifest
 from data_pipelines.world.examples import World
 
 
@@ -45,7 +45,8 @@ class Loader:
       rows: batch_size -> int array, the rows of a global batch that this host makes; default all.
       workdir, host: where bad records are listed; without a workdir they are only counted.
       objects: {source name: function (split, stream) -> source} for sources that are not directories. A source has
-        `name`, `fingerprint` (str), len() and source[i] -> Example, and pickles.
+        `name`, `fingerprint` (str), len() and source[i] -> Example, and pickles; for streams of shape class codes also
+        `codes_fingerprint`, of the tokenizer that its codes are of.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Loader:
         self._rows = {s["batch_size"]: _check_rows(rows(s["batch_size"]), s) for s in self.schedule.streams}
         self.problems = _ProblemList(workdir, host)
         self._open: list[BatchIterator] = []
+        self._manifests: dict[str, dict] = {}  # by path; each is read once
         mixtures = []
         self.stores_codes = any(rows_lib.grids(stream) for stream in self.schedule.streams)
         if moved := [name for name in ("flip", "random_crop") if self.stores_codes and self.config[name]]:
@@ -77,13 +79,15 @@ class Loader:
                 expected = ", ".join(rows_lib.FIELDS)
                 raise DataError(f"data.phases: shape_class is '{stream['shape_class']}', expected one of {expected}.")
             sources = self._sources("sources", "train", stream)
+            if not sources:
+                raise self._no_records("sources", "train", stream)
             weights = [source.get("weight", 1.0) for source, _ in sources]
             mixtures.append(Mixture([data for _, data in sources], weights, self.seed, seeds.MIX, stream["id"]))
         self._batches = Batches(self.schedule, mixtures, self._rows, self.seed, self.config)
         self.fingerprint = self._fingerprint(mixtures)
 
     def _sources(self, group: str, split: str, stream: dict) -> list[tuple[dict, object]]:
-        """The config's sources that have records for the stream, each with its data. DataError where none has.
+        """The config's sources that have records for the stream, each with its data.
 
         A source without records of a bucket takes no part in that bucket's streams.
         """
@@ -96,24 +100,33 @@ class Loader:
                 options = source.get("options") or {}
                 data = World(name=source["name"], split=source.get("split", split), **options)
             else:
-                bucket = stream["height"], stream["width"]
+                path = _path(group, source)
+                if path not in self._manifests:
+                    self._manifests[path] = read_manifest(path)
                 data = Shards(
-                    _path(group, source),
+                    path,
                     source.get("split", split),
-                    bucket,
+                    (stream["height"], stream["width"]),
                     name=source["name"],
                     verify=self.config["verify"],
+                    manifest=self._manifests[path],
                     grids=grids,
+                )
+            if grids and len(data) and not getattr(data, "codes_fingerprint", ""):
+                raise DataError(
+                    f"data.{group}: '{source['name']}' has no codes_fingerprint, expected one for streams of shape "
+                    "class codes."
                 )
             if len(data):
                 found.append((source, data))
-        if not found:
-            names = ", ".join(source["name"] for source in self.config[group]) or "no source"
-            raise DataError(
-                f"data.{group}: {names} has no {split} records for bucket {stream['height']}x{stream['width']}, "
-                "expected records prepared for it or for a larger bucket of the same aspect ratio (prepare --buckets)."
-            )
         return found
+
+    def _no_records(self, group: str, split: str, stream: dict) -> DataError:
+        names = ", ".join(source["name"] for source in self.config[group]) or "no source"
+        return DataError(
+            f"data.{group}: {names} has no {split} records for bucket {stream['height']}x{stream['width']}, "
+            "expected records prepared for it or for a larger bucket of the same aspect ratio (prepare --buckets)."
+        )
 
     def summary(self) -> list[str]:
         """One line a stream: its batches and the records each source has for it."""
@@ -139,7 +152,8 @@ class Loader:
         """One pass over the records of a split of `data.validation`, in order, centre crops, nothing flipped.
 
         For each distinct (H, W, batch size) of the phase: all records of all sources, the last batch filled up with
-        rows of weight 0, so shapes are those of training. A bad record keeps its row, with weight 0 and bad 1.
+        rows of weight 0, so shapes are those of training. A bad record keeps its row, with weight 0 and bad 1. Sizes
+        without records are left out. Raises: DataError where no size has any, or for data that cannot be opened.
         """
         phases = [stream["phase"] for stream in self.schedule.streams]
         phase = sorted(set(phases))[phase]
@@ -147,14 +161,10 @@ class Loader:
         for stream in self.schedule.streams:
             if stream["phase"] == phase:
                 streams.setdefault((stream["height"], stream["width"], stream["batch_size"]), stream)
-        found, errors = [], []
-        for stream in streams.values():
-            try:
-                found.append((stream, [data for _, data in self._sources("validation", split, stream)]))
-            except DataError as error:
-                errors.append(error)
+        opened = [(stream, self._sources("validation", split, stream)) for stream in streams.values()]
+        found = [(stream, [data for _, data in sources]) for stream, sources in opened if sources]
         if not found:
-            raise errors[0]
+            raise self._no_records("validation", split, opened[0][0])
         return self._iterate(Pass(found, self._rows, self.config), 0)
 
     def _iterate(self, batches, k: int) -> "BatchIterator":
@@ -163,16 +173,18 @@ class Loader:
         return iterator
 
     def check_codes(self, fingerprint: str) -> None:
-        """Refuses sources whose stored codes are of another tokenizer than the one with this fingerprint."""
-        for group in ("sources", "validation"):
-            for source in self.config[group]:
-                if source["name"] in self._objects:
-                    continue
-                stored = stored_codes(_path(group, source))["fingerprint"]
-                if stored != fingerprint:
+        """Refuses sources whose stored codes are of another tokenizer than the one with this fingerprint.
+
+        These are the sources of the streams that hold codes, and those that `once` will read for them.
+        """
+        for stream in filter(rows_lib.grids, self.schedule.streams):
+            held_out = [data for _, data in self._sources("validation", "validation", stream)]
+            for data in (*self._batches.mixtures[stream["id"]].sources, *held_out):
+                if data.codes_fingerprint != fingerprint:
                     raise DataError(
-                        f"{source['path']}: stores codes of the tokenizer {stored}, expected those of {fingerprint}, "
-                        "which this run uses; prepare the codes again (python -m data_pipelines.prepare codes)."
+                        f"{getattr(data, 'directory', data.name)}: stores codes of the tokenizer "
+                        f"{data.codes_fingerprint}, expected those of {fingerprint}, which this run uses; prepare the "
+                        "codes again (python -m data_pipelines.prepare codes)."
                     )
 
     def close(self) -> None:

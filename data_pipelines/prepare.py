@@ -113,37 +113,29 @@ def prepare(
     decisions, dropped = _decide(scans, options)
     write = functools.partial(_write, reader, output)
     items = [(number, partition, keep) for (number, partition), keep in zip(enumerate(partitions), decisions)]
-    splits: dict[str, dict[str, list]] = {}
+    splits: jobs.Splits = {}
     for entries in progress("write", engine.map(write, items), len(partitions), "partitions"):
         for split, bucket, entry in entries:
             splits.setdefault(split, {}).setdefault(bucket, []).append(entry)
-    manifest = {
-        "schema_version": SCHEMA_VERSION,
-        "job": job,
-        "records": {s: {b: sum(e["records"] for e in es) for b, es in bs.items()} for s, bs in splits.items()},
-        "dropped": dict(dropped),
-        "bad": len(bad),
-        "splits": splits,
-    }
     if not splits:
         raise DataError(f"{source or name}: no record is left, expected some; dropped: {dict(dropped) or 'none'}.")
-    jobs.finish(output, manifest)
-    return manifest
+    return jobs.finish(output, job, splits, dropped=dict(dropped), bad=len(bad))
 
 
 def ensure_prepared(source) -> None:
     """Prepares a config source {path, reader, options} whose path holds no manifest yet, if that needs no download.
 
     Call it in one process of a run, before the others open the source. A source of the world without a path is drawn as
-    it is read. Raises: DataError for a path that this reader prepared with other options than the source's.
+    it is read. Raises: DataError for a path that this reader prepared with other options than the source's, be it with
+    codes added since.
     """
     if source.get("reader") == "world" and not source.get("path"):
         return
     reader, options = source.get("reader"), dict(source.get("options") or {})
-    manifest = epath.Path(source["path"]) / shards.MANIFEST
-    if manifest.exists():
-        job = json.loads(manifest.read_text())["job"]
-        had = job["reader_options"] if job["reader"] == reader else {}
+    if (epath.Path(source["path"]) / shards.MANIFEST).exists():
+        job = shards.read_manifest(source["path"]).get("job", {})
+        made = job.get("of", job)
+        had = made["reader_options"] if reader and made.get("reader") == reader else {}
         if other := sorted(k for k in had.keys() & options.keys() if had[k] != options[k]):
             raise DataError(
                 f"{source['path']}: was prepared with {other[0]} {had[other[0]]!r}, the config's source asks for "
@@ -286,7 +278,8 @@ def _parser(cls=None) -> argparse.ArgumentParser:
     )
     default = Options(**getattr(cls, "defaults", {}))
     add = parser.add_argument
-    add("name", choices=sorted(readers.READERS), help="reader, or codes; `NAME --help` adds its own options")
+    names = sorted([*readers.READERS, codes.NAME])
+    add("name", choices=names, help="reader, or codes; `NAME --help` adds its own options")
     add("--source", default="", help="directory of the raw data")
     add("--output", required=True, help="directory of the shards")
     add("--buckets", type=buckets_lib.parse, default=list(default.buckets), metavar="256|512|HxW,...")
@@ -313,12 +306,15 @@ def _reader_options(cls) -> list[inspect.Parameter]:
 
 def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
-    if next((word for word in argv if not word.startswith("-")), None) == codes.NAME:
+    if argv[:1] == [codes.NAME]:
         return codes.main(argv)
     try:
         named = next((argument for argument in argv if argument in readers.READERS), None)
         cls = readers.get(named) if named else None
-        args = vars(_parser(cls).parse_args(argv))
+        parser = _parser(cls)
+        if parser.parse_known_args(argv)[0].name == codes.NAME:  # the options behind it are unknown to this parser
+            raise DataError("codes: stands behind other options, expected it first: `prepare codes --tokenizer=...`.")
+        args = vars(parser.parse_args(argv))
         name, source, output = args.pop("name"), args.pop("source"), args.pop("output")
         reader_options = {option.name: args.pop(option.name) for option in _reader_options(cls)}
         args["buckets"] = tuple(args["buckets"])

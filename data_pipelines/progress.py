@@ -14,10 +14,15 @@ def progress(what: str, results: Iterable[T], total: int, unit: str) -> Iterator
     """Passes results through; `what` is being done to `total` of `unit` (plural), a result each."""
     start = last = time.monotonic()
     live = sys.stderr.isatty()
-    for done, result in enumerate(results, 1):
-        yield result
-        now = time.monotonic()
-        if now - last > (0.5 if live else 30) or (live and done == total):
-            last, left = now, (now - start) / done * (total - done)
-            line = f"{what} {done}/{total} {unit}, {now - start:.0f} s, ETA {left:.0f} s"
-            print(f"\r{line:<70}" if live else line, end="" if live and done < total else "\n", file=sys.stderr)
+    shown = False
+    try:
+        for done, result in enumerate(results, 1):
+            yield result
+            now = time.monotonic()
+            if now - last > (0.5 if live else 30) or (live and done == total):
+                last, left, shown = now, (now - start) / done * (total - done), True
+                line = f"{what} {done}/{total} {unit}, {now - start:.0f} s, ETA {left:.0f} s"
+                print(f"\r{line:<70}" if live else line, end="" if live else "\n", file=sys.stderr)
+    finally:  # also where there were fewer results, or an error
+        if live and shown:
+            print(file=sys.stderr)

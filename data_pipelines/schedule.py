@@ -88,8 +88,11 @@ def _phase(phase: Mapping, p: int) -> tuple[int, list[dict]]:
             )
         for field, kind in (STREAM_FIELDS | {"high": int}).items():
             value = stream.get(field, 1)
-            if type(value) is not kind or (isinstance(value, int) and value < 1):
-                expected = "a positive int" if kind is int else "a string"
+            least = 0 if field == "high" else 1
+            if type(value) is not kind or (isinstance(value, int) and value < least):
+                expected = (
+                    "0 (none) or a positive int" if not least else "a positive int" if kind is int else "a string"
+                )
                 raise DataError(f"{where}.streams[{i}].{field}: is {value!r}, expected {expected}.")
         for field in GRIDS:
             grid = stream.get(field, (1, 1))

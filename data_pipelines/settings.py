@@ -10,7 +10,8 @@ from data_pipelines.errors import DataError
 FIELDS: dict[str, Any] = {
     "sources": None,  # [{name, path, weight, reader, split, options}, ...]: all but name and path optional
     "validation": (),  # the same, read in full by `once`
-    "phases": None,  # [{steps, streams: [{shape_class, height, width, batch_size, share}, ...]}, ...]
+    # [{steps, streams: [{shape_class, height, width, batch_size, share, and of some classes more}, ...]}, ...]
+    "phases": None,
     "max_crop_loss": 0.2,  # a picture that loses more of its area to the crop is a bad record
     "flip": 0.5,  # probability of a horizontal flip
     "random_crop": False,  # anywhere instead of the centre

@@ -13,6 +13,7 @@ a hash of each record of its own, so damage inside a shard surfaces at the lates
 
 import bisect
 import contextlib
+import copy
 import hashlib
 import json
 import os
@@ -49,17 +50,6 @@ def read_manifest(directory) -> dict:
     if version != SCHEMA_VERSION:
         raise DataError(f"{path}: schema_version is {version}, expected {SCHEMA_VERSION}; prepare the data again.")
     return manifest
-
-
-def stored_codes(directory) -> dict:
-    """What the manifest of a prepared directory says of its codes. Raises: DataError where it stores none."""
-    codes = read_manifest(directory).get("codes")
-    if not codes:
-        raise DataError(
-            f"{directory}: stores no codes, expected some for streams of shape class codes; "
-            f"python -m data_pipelines.prepare codes --source={directory} writes a directory that does."
-        )
-    return codes
 
 
 def checksum(path) -> str:
@@ -156,7 +146,9 @@ class Shards:
     Records prepared for the bucket itself are used, or else those of the prepared buckets of the same aspect ratio that
     are at least as large. `len` is 0 where there are none.
 
-    grids: {branch: (h, w)} of the codes that will be read; they must be there, and for the bucket itself.
+    manifest: of the directory, for a caller that has read it already.
+    grids: {branch: (h, w)} of the codes that will be read; where there are records, these must be there, and for the
+    bucket itself. Then `codes_fingerprint` is that of the tokenizer which made them, and else "".
     """
 
     def __init__(
@@ -167,6 +159,7 @@ class Shards:
         *,
         name: str = "",
         verify: str = "auto",
+        manifest: dict | None = None,
         grids: Mapping[str, tuple[int, int]] | None = None,
     ):
         if verify not in VERIFY:
@@ -174,12 +167,14 @@ class Shards:
         self.directory, self.split = epath.Path(directory), split
         self.bucket = bucket[0], bucket[1]
         self.name = name or self.directory.name
-        manifest = read_manifest(directory)
+        manifest = manifest or read_manifest(directory)
         prepared = manifest["splits"].get(split, {})
         usable = {b: e for b, e in prepared.items() if buckets_lib.serves(buckets_lib.parse(b)[0], self.bucket)}
         exact = buckets_lib.name(self.bucket)
-        if grids:
-            _check_codes(directory, exact, sorted(usable), grids)
+        self.codes_fingerprint = ""
+        if grids and usable:
+            _check_codes(directory, manifest.get("codes"), exact, sorted(usable), grids)
+            self.codes_fingerprint = manifest["codes"]["fingerprint"]
         chosen = [exact] if exact in usable else sorted(usable)
         self.shards = [shard for b in chosen for shard in prepared[b]]
         self._ends = [0]
@@ -206,7 +201,27 @@ class Shards:
         except (RuntimeError, IndexError, OSError) as error:  # what ArrayRecord raises on a damaged shard
             shard, number = self.where(index)
             raise DataError(f"{self.directory / shard}: record {number} cannot be read ({error}).") from error
-        return decode(data)
+        example = decode(data)
+        codes, expected = example.codes, self.codes_fingerprint
+        if expected and codes is not None and codes.fingerprint != expected:
+            raise DataError(
+                f"{example.id}: its codes are of the tokenizer {codes.fingerprint}, expected {expected} as in "
+                f"{self.directory / MANIFEST}."
+            )
+        return example
+
+    def part(self, number: int) -> "Shards":
+        """The records of one of its shards by themselves. All else, the fingerprint too, stays that of the whole."""
+        part = copy.copy(self)
+        part.shards, part._reader = [self.shards[number]], None
+        part._ends = [0, part.shards[0]["records"]]
+        return part
+
+    def close(self) -> None:
+        """Closes the files that were opened to read records; no other thread may be reading."""
+        if self._reader is not None:
+            self._reader.__exit__(None, None, None)
+            self._reader = None
 
     def where(self, index: int) -> tuple[str, int]:
         """(shard file, number of the record in it)."""
@@ -238,15 +253,23 @@ class Shards:
         return self.__dict__ | {"_reader": None}
 
 
-def _check_codes(directory, bucket: str, usable: list[str], grids: Mapping[str, tuple[int, int]]) -> None:
-    stored = stored_codes(directory)["grids"]
-    if usable and bucket not in usable:
+def _check_codes(
+    directory, codes: dict | None, bucket: str, usable: list[str], grids: Mapping[str, tuple[int, int]]
+) -> None:
+    """codes: what the manifest tells of them."""
+    if not codes:
+        raise DataError(
+            f"{directory}: stores no codes, expected some for streams of shape class codes; "
+            f"python -m data_pipelines.prepare codes --source={directory} writes a directory that does."
+        )
+    stored = codes["grids"]
+    if bucket not in usable:
         raise DataError(
             f"{directory}: stores codes of pictures of {', '.join(usable)}, expected {bucket}: codes serve no other "
             f"size; prepare them with --buckets={bucket}."
         )
     for branch, grid in grids.items():
-        if usable and tuple(stored[bucket].get(branch, ())) != grid:
+        if tuple(stored[bucket].get(branch, ())) != grid:
             found = "none" if branch not in stored[bucket] else "{} x {}".format(*stored[bucket][branch])
             raise DataError(
                 f"{directory}: the grid of {branch} codes at {bucket} is {found}, expected {grid[0]} x {grid[1]} as "

@@ -127,6 +127,7 @@ def report(
         "sharding": config.sharding,
         "accumulate": config.accumulate,
         "shape": shape_name(stream),
+        "steps": [int(p["steps"]) for p in config.data.phases],
         "batch_size": stream["batch_size"],
         "flops_per_device": work,
         "step_seconds": work / (MFU * peak) if peak else None,

@@ -12,6 +12,12 @@ Into a safetensors file with our paths, which config.init and --checkpoint take:
     The n-th --source is of the n-th --format. Sizes are the released ones; --config=configs/stage1_tokenizer.py:tiny
     takes those of a config. Train from it with --config.init.tokenizer=tokenizer.safetensors.
 
+    A file written with --config holds that config. DualViTok has neither fusion nor convnext; in the form illume, which
+    has none either, focus_jax.load, infer and prepare codes take it as it is:
+
+    python -m focus_jax.convert import --format=dualvitok --source=pytorch_model.bin --output=tokenizer.safetensors \\
+        --config=configs/stage1_tokenizer.py --config.model.tokenizer.form=illume
+
 Out of a run, one of its steps, or such a file:
 
     python -m focus_jax.convert export --format=dualvitok --checkpoint=runs/stage1_tokenizer \\
@@ -35,40 +41,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
-from ml_collections import ConfigDict
 
 from focus_jax.errors import UserError, one_sentence
 from focus_jax.platforms import without_absent_tpu
 from focus_jax.training import config as config_lib
 from focus_jax.training import store
 from focus_jax.weights import files, formats
-
-
-def import_weights(format: str, source: epath.PathLike, config: ConfigDict | None = None) -> dict[str, np.ndarray]:
-    """A file of theirs -> {our path: array}, floating dtypes as stored.
-
-    config: gives the sizes and the layout (scanned stacks or single layers); None is the released size, scanned.
-    Raises: UserError for an unknown format, an unreadable file, and keys or shapes the table does not expect.
-    """
-    table = formats.table(format)
-    return table.read(files.read_weights(source), table.shapes(config), str(source))
-
-
-def export_weights(format: str, flat: Mapping[str, Any], config: ConfigDict | None = None) -> dict[str, np.ndarray]:
-    """{our path: array}, in either layout -> {their key: array}; parts of other formats in `flat` are not looked at.
-
-    config: the network to be complete for; None asks only for the keys that every size has.
-    Raises: UserError for an unknown format, a missing parameter, one without a key, or another shape.
-    """
-    table = formats.table(format)
-    return table.write(flat, None if config is None else table.shapes(config))
 
 
 def load(found: store.Catalogue, paths: Iterable[str]) -> dict[str, np.ndarray]:
@@ -97,13 +81,14 @@ def _import(args: argparse.Namespace) -> None:
     config = config_lib.load(args.config, args.overrides) if args.config else None
     flat: dict[str, np.ndarray] = {}
     for name, source in zip(args.format, args.source, strict=True):
-        ours = import_weights(name, source, config)
+        table, theirs = formats.table(name), files.read_weights(source)
+        ours = table.read(theirs, table.shapes(config), source)
         if twice := sorted(set(flat) & set(ours)):
             raise UserError(f"--format={name}: {twice[0]} is already given by an earlier --source.")
         flat |= ours
-        left_out = formats.table(name).left_out(files.read_weights(source), ours)
+        left_out = table.left_out(theirs, ours)
         passed = f", {len(left_out)} keys of other parts passed over ({left_out[0]}, ...)" if left_out else ""
-        constant = formats.table(name).set_to_constants(ours)
+        constant = table.set_to_constants(ours)
         fixed = f", {len(constant)} of them not in the file but constants ({constant[0]}, ...)" if constant else ""
         print(f"{source}: {len(ours)} arrays, {sum(x.size for x in ours.values()):,} numbers{fixed}{passed}")
     note = ", ".join(f"{name} {epath.Path(source).name}" for name, source in zip(args.format, args.source, strict=True))
@@ -114,8 +99,9 @@ def _import(args: argparse.Namespace) -> None:
 def _export(args: argparse.Namespace) -> None:
     output, table = _new_file(args.output), formats.table(args.format)
     found = store.catalogue(args.checkpoint, args.weights, "--checkpoint")
-    network = found.entries if found.config is None else table.shapes(found.config)
-    theirs = export_weights(args.format, load(found, table.covered(found.entries, network)), found.config)
+    shapes = None if found.config is None else table.shapes(found.config)
+    network = found.entries if shapes is None else shapes
+    theirs = table.write(load(found, table.covered(found.entries, network)), shapes)
     files.write_weights(output, theirs, {"format": "pt"})
     print(f"wrote {output}: {len(theirs)} arrays, {sum(x.size for x in theirs.values()):,} numbers")
     for remark in table.remarks(found.entries, network):

@@ -38,8 +38,10 @@ def load(source: Any, weights: str = "ema", mesh: Mesh | None = None) -> "Model"
     stage = stages.create(found.config)
     boxed = jax.eval_shape(stage.init, jax.eval_shape(lambda: jax.random.key(0)))
     names = sharding.logical_names(boxed)
-    targets = {}
+    targets, held = {}, {parts.part_of(path) for path in found.entries}
     for path, x in sharding.unbox(boxed).items():
+        if (part := parts.part_of(path)) in parts.TRAINING_ONLY and part not in held:
+            continue
         if path not in found.entries:
             raise UserError(f"{found.label}: its config describes {path}, which the checkpoint does not hold.")
         place = None
@@ -77,9 +79,13 @@ class Model:
         """Long edge of the high-resolution pictures that the tokenizer reads beside the images; 0 for none."""
         return self._tokenizer.reads_high
 
+    def grids(self, height: int, width: int) -> dict[str, tuple[int, int]]:
+        """(h, w) of each branch's codes for pictures of height x width. Raises: UserError for a size that has none."""
+        return self._tokenizer.grids(height, width)
+
     @functools.cached_property
     def codes_fingerprint(self) -> str:
-        """16 hex digits of all that codes depend on ; codes of another tokenizer have others."""
+        """16 hex digits of all that codes depend on; codes of another tokenizer have others."""
         from focus_jax.stages.tokenizer import codes_fingerprint
 
         return codes_fingerprint(self.config.model.tokenizer, self.params["tokenizer"])
@@ -158,8 +164,7 @@ class Model:
         from focus_jax.stages.tokenizer import to_float, to_uint8
 
         net = self._tokenizer
-        floats = lambda images, high: (to_float(images), None if high is None else to_float(high))
-        encode = lambda p, *x: net.apply(p, *floats(*x), method="indices")
+        encode = lambda p, *x: net.apply(p, *jax.tree.map(to_float, x), method="indices")
         decode = lambda p, codes, grid: to_uint8(net.apply(p, codes, grid, method="indices_to_images"))
 
         def reconstruct(p, images, high):
@@ -167,7 +172,7 @@ class Model:
             return decode(p, encode(p, images, high), grid)
 
         def semantic_features(p, images, high):
-            return net.apply(p, *floats(images, high), method="semantic_features")
+            return net.apply(p, *jax.tree.map(to_float, (images, high)), method="semantic_features")
 
         codebooks = lambda p: net.apply(p, method=lambda m: {n: b.quantizer.codebook() for n, b in m.branches.items()})
         return {
@@ -185,8 +190,8 @@ class Model:
             return jax.tree.map(np.asarray, function(params, *jax.tree.map(jnp.asarray, batch), **static))
         rows = sharding.batch_sharding(self.mesh, sharding.table(self.config))
         whole = NamedSharding(self.mesh, PartitionSpec())
-        count = len(jax.tree.leaves(batch)[0])
-        fits = count % sharding.batch_ways(self.mesh.shape, sharding.table(self.config)) == 0
+        ways = sharding.batch_ways(self.mesh.shape, sharding.table(self.config))
+        fits = all(len(x) % ways == 0 for x in jax.tree.leaves(batch))
         with jax.set_mesh(self.mesh):
             out = function(params, *jax.device_put(batch, rows if fits else whole), **static)
             return jax.tree.map(np.asarray, jax.device_put(out, whole))

@@ -19,10 +19,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """configs: with their variants, by budget; benchmarks: names in configs/eval.py, with overrides."""
+    """configs: with their variants, by budget; benchmarks: names in configs/eval.py, with overrides; long: those of the
+    budget long beside them."""
 
     configs: dict[str, str]
     benchmarks: tuple[tuple[str, ...], ...]
+    long: tuple[tuple[str, ...], ...] = ()
 
 
 STANDINS = {
@@ -32,7 +34,8 @@ STANDARD = ("world_reconstruction", "--config.data.preset=standard", "--config.l
 STAGES = {
     "stage1_tokenizer": Stage(
         {"ladder": "configs/stage1_tokenizer.py:tiny", "long": "configs/stage1_tokenizer.py:long"},
-        (("world_reconstruction",), STANDARD, ("reconstruction",)),
+        (("world_reconstruction",), ("reconstruction",)),
+        (STANDARD,),
     ),
 }
 
@@ -61,7 +64,7 @@ def main() -> None:
             parser.error(f"--stages: {name} is none of {', '.join(stages)}")
         stage, workdir = stages[name], f"{args.runs}/{'standins' if args.standins else budget}/{name}"
         run("focus_jax.train", f"--config={stage.configs[budget]}", f"--workdir={workdir}")
-        for benchmark, *overrides in stage.benchmarks:
+        for benchmark, *overrides in stage.benchmarks + (stage.long if budget == "long" else ()):
             run(
                 "focus_jax.evaluate", f"--config=configs/eval.py:{benchmark}", f"--checkpoint={workdir}",
                 f"--report={args.report}", f"--budget={budget}", *overrides,

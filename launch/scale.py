@@ -43,41 +43,34 @@ PUBLISHED = {
 }
 
 
-def chip_days(found: list[dict], steps: list[int]) -> list[tuple[str, float, float]]:
+def chip_days(found: list[dict]) -> list[tuple[str, float, float]]:
     """(slice, chip-days, days) of a whole run at the assumed MFU, for the slices with a report of every phase.
 
-    found: reports of one config; steps: of each phase. A phase is counted as if all its steps had the reported shape.
+    found: reports of one config. A phase is counted as if all its steps had its costliest reported shape.
     """
     from focus_jax import compile as ahead
 
-    seconds: dict[str, dict[int, float]] = {}
-    chips: dict[str, int] = {}
-    for r in found:
-        phase = int(r["shape"].partition("/")[0])
-        name = ahead.slice_name(r)
-        seconds.setdefault(name, {})[phase] = r["step_seconds"]
-        chips[name] = r["devices"]
     out = []
-    for name, each in seconds.items():
-        if set(each) == set(range(len(steps))):
-            days = sum(n * each[p] for p, n in enumerate(steps)) / 86_400
-            out.append((name, days * chips[name], days))
+    for name in dict.fromkeys(map(ahead.slice_name, found)):
+        mine = [r for r in found if ahead.slice_name(r) == name]
+        each = [
+            [r["step_seconds"] for r in mine if r["shape"].startswith(f"{p}/")] for p in range(len(mine[0]["steps"]))
+        ]
+        if all(each):
+            days = sum(n * max(seconds) for n, seconds in zip(mine[0]["steps"], each)) / 86_400
+            out.append((name, days * mine[0]["devices"], days))
     return out
 
 
 def whole_run(found: list[dict]) -> str:
     """A table of `chip_days` for every config among the reports."""
-    from focus_jax.training import config as config_lib
-
     lines = ["| config | steps | slice | chip-days | days |", "|---|---|---|---|---|"]
-    notes = []
     for name in dict.fromkeys(r["config"] for r in found):
-        config = config_lib.load(f"configs/{name.partition(':')[0]}.py")
-        steps = [int(phase["steps"]) for phase in config.data.phases]
-        for where, chip, days in chip_days([r for r in found if r["config"] == name], steps):
-            lines.append(f"| {name} | {sum(steps):,} | {where} | {chip:.0f} | {days:.2f} |")
-        notes.append(PUBLISHED.get(name, ""))
-    return "\n".join(lines) + "\n\n" + "".join(f"{note}.\n" for note in notes if note)
+        mine = [r for r in found if r["config"] == name]
+        for where, chips, days in chip_days(mine):
+            lines.append(f"| {name} | {sum(mine[0]['steps']):,} | {where} | {chips:.0f} | {days:.2f} |")
+    notes = [f"{PUBLISHED[name]}.\n" for name in dict.fromkeys(r["config"] for r in found) if name in PUBLISHED]
+    return "\n".join(lines) + "\n\n" + "".join(notes)
 
 
 def main() -> None:

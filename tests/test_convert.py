@@ -2,14 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """`convert import` and `convert export` from file to file, and what they refuse."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+import focus_jax
 from focus_jax import convert
 from focus_jax.training import config as config_lib
 from focus_jax.training import store
-from focus_jax.weights import formats
+from focus_jax.weights import files, formats
 
 TINY = "configs/stage1_tokenizer.py:tiny"
 BRANCHES = "--config.model.tokenizer.branches="
@@ -69,6 +72,35 @@ def test_there_and_back(tmp_path, source, theirs, capsys):
     assert_same(back, theirs)
 
 
+def test_a_file_is_opened_and_a_network_traced_once(tmp_path, source, monkeypatch):
+    """In either direction: a source may be gigabytes behind a slow mount, a trace at full size takes seconds."""
+    read, table, calls = files.read_weights, formats.table("dualvitok"), []
+    monkeypatch.setattr(files, "read_weights", lambda path: calls.append("read") or read(path))
+    traced = dataclasses.replace(table, shapes=lambda config: calls.append("shapes") or table.shapes(config))
+    monkeypatch.setitem(formats.TABLES, "dualvitok", traced)
+    ours = tmp_path / "ours.safetensors"
+    run("import", "--format=dualvitok", f"--source={source}", f"--output={ours}", f"--config={TINY}", WHOLE)
+    assert sorted(calls) == ["read", "shapes"]
+    run("export", "--format=dualvitok", f"--checkpoint={ours}", f"--output={tmp_path}/back.safetensors")
+    assert sorted(calls) == ["read", "shapes", "shapes"]
+
+
+def test_an_imported_tokenizer_as_it_is(tmp_path, source):
+    """In the form illume the file is all that encoding and decoding need; its config trains with a GAN and LPIPS."""
+    ours = tmp_path / "ours.safetensors"
+    fields = ["--config.model.tokenizer.form=illume", "--config.loss.weights.perceptual=1.0"]
+    fields += ["--config.loss.weights.adversarial=0.5"]
+    run("import", "--format=dualvitok", f"--source={source}", f"--output={ours}", f"--config={TINY}", WHOLE, *fields)
+    model = focus_jax.load(ours)
+    assert set(model.fingerprints) == {"tokenizer/vit", "tokenizer/semantic", "tokenizer/pixel"} and not model.high
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    codes = model.encode(images)
+    assert {branch: x.shape for branch, x in codes.items()} == {b: (2, *g) for b, g in model.grids(32, 32).items()}
+    assert len(np.unique(codes["pixel"])) > 1 and len(np.unique(codes["semantic"])) > 1
+    assert model.decode(codes).shape == images.shape
+    assert len(model.codes_fingerprint) == 16
+
+
 def test_the_other_branch_is_passed_over(tmp_path, source, theirs, capsys):
     """The pixel half alone, in and out; a file without a config is written as its parts tell."""
     ours, back, again = (tmp_path / f"{name}.safetensors" for name in ("ours", "back", "again"))
@@ -85,9 +117,9 @@ def test_the_other_branch_is_passed_over(tmp_path, source, theirs, capsys):
     assert_same(again, half)
 
 
-def test_fusion_and_convnext_are_not_written(tmp_path, source, theirs, capsys):
-    config = config_lib.load(TINY, [WHOLE])
-    flat = convert.import_weights("dualvitok", source, config)
+def test_fusion_and_convnext_are_not_written(tmp_path, theirs, capsys):
+    config, table = config_lib.load(TINY, [WHOLE]), formats.table("dualvitok")
+    flat = table.read(theirs, table.shapes(config), "theirs")
     flat |= {f"tokenizer/{part}/x/kernel": np.ones(2, np.float32) for part in ("fusion", "convnext")}
     for name, saved_with in (("with", config), ("without", None)):
         ours, back = tmp_path / f"{name}.safetensors", tmp_path / f"{name}_back.safetensors"
@@ -157,14 +189,15 @@ def test_two_sources_make_one_part(tmp_path):
     assert set(again) == set(whole) and all(np.array_equal(again[k], whole[k]) for k in whole)
 
 
-def test_stacked_layout_exports_the_same(source, theirs):
+def test_stacked_layout_exports_the_same(theirs):
     """Scanned stacks and single layers of ours are the same file of theirs."""
+    table = formats.table("dualvitok")
     for scan in (False, True):
         scans = [f"--config.model.tokenizer.{name}.scan={scan}" for name in ("pixel", "semantic", "vit")]
-        config = config_lib.load(TINY, [WHOLE, *scans])
-        flat = convert.import_weights("dualvitok", source, config)
+        shapes = table.shapes(config_lib.load(TINY, [WHOLE, *scans]))
+        flat = table.read(theirs, shapes, "theirs")
         assert any("/layers/" in path for path in flat) == scan
-        back = convert.export_weights("dualvitok", flat, config)
+        back = table.write(flat, shapes)
         assert set(back) == set(theirs) and all(np.array_equal(back[k], theirs[k]) for k in theirs)
 
 

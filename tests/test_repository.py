@@ -19,7 +19,7 @@ from focus_jax.training import config as config_lib
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 HEADER = "# Copyright 2026 The focus_jax Authors.\n# SPDX-License-Identifier: Apache-2.0\n"
-MODULES = [f"focus_jax.{n}" for n in ("train", "evaluate", "describe", "compile", "convert", "benchmark")]
+MODULES = [f"focus_jax.{n}" for n in ("train", "evaluate", "infer", "describe", "compile", "convert", "benchmark")]
 MODULES += [f"data_pipelines.{n}" for n in ("prepare", "show", "world.accuracy", "world.checksum")]
 DOCUMENTS = (
     "README.md",

@@ -121,7 +121,7 @@ def test_the_ladder_names_configs_benchmarks_and_goals_that_exist():
         assert stage.configs, name
         for config in map(config_lib.load, stage.configs.values()):
             assert config.name.partition(":")[0] in goals.STAGES, name
-        for benchmark, *overrides in stage.benchmarks:
+        for benchmark, *overrides in stage.benchmarks + stage.long:
             assert config_lib.load(f"configs/eval.py:{benchmark}", overrides).evaluator
     assert set(ladder.STAGES["stage1_tokenizer"].configs) == {"ladder", "long"}
 
@@ -135,9 +135,12 @@ def test_a_stage_that_does_not_exist_is_said_and_a_failure_stops_the_ladder(monk
     assert "--stages: stage9 is none of stage1_tokenizer" in capsys.readouterr().err and not ran
     monkeypatch.setattr("sys.argv", ["ladder.py", "--stages=stage1_tokenizer", "--runs=r", "--report=p"])
     ladder.main()
-    assert [c[0] for c in ran] == ["focus_jax.train", *["focus_jax.evaluate"] * 3]
+    assert [c[0] for c in ran] == ["focus_jax.train", *["focus_jax.evaluate"] * 2]
     assert "--workdir=r/ladder/stage1_tokenizer" in ran[0] and "--checkpoint=r/ladder/stage1_tokenizer" in ran[1]
-    assert "--config=configs/stage1_tokenizer.py:tiny" in ran[0] and "--config.label=standard" in ran[2]
+    assert "--config=configs/stage1_tokenizer.py:tiny" in ran[0]
+    monkeypatch.setattr("sys.argv", ["ladder.py", "--stages=stage1_tokenizer", "--budget=long"])
+    ladder.main()
+    assert "--config=configs/stage1_tokenizer.py:long" in ran[3] and "--config.label=standard" in ran[6]
 
     monkeypatch.undo()
     with pytest.raises(SystemExit) as left:
@@ -148,14 +151,15 @@ def test_a_stage_that_does_not_exist_is_said_and_a_failure_stops_the_ladder(monk
 def test_chip_days_of_a_whole_run():
     """Only a slice with a report of every phase is counted: steps x seconds x chips."""
     scale = launch("scale")
-    row = dict(config="stage1_tokenizer:full", slices=1)
+    row = dict(config="stage1_tokenizer:full", slices=1, steps=[136_000, 28_000])
     big = row | dict(topology="v5e:16x16", devices=256)
     found = [
         big | dict(shape="0/256x256", step_seconds=0.1),
         big | dict(shape="1/320x960", step_seconds=0.5),
+        big | dict(shape="1/512x512", step_seconds=0.4),
         row | dict(topology="v5p:4x4x4", devices=64, shape="1/320x960", step_seconds=0.5),
     ]
     days = (136_000 * 0.1 + 28_000 * 0.5) / 86_400
-    assert scale.chip_days(found, [136_000, 28_000]) == [("v5e:16x16", pytest.approx(256 * days), pytest.approx(days))]
+    assert scale.chip_days(found) == [("v5e:16x16", pytest.approx(256 * days), pytest.approx(days))]
     text = scale.whole_run(found)
     assert "| stage1_tokenizer:full | 164,000 | v5e:16x16 | 82 | 0.32 |" in text and "about three days" in text

@@ -11,6 +11,12 @@ Figure = tuple[float, int, float]  # value, n, standard error (0 where it has no
 SEED, RESAMPLES = 0, 1_000  # of the bootstrap
 
 
+def psnr(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """dB of each picture, uint8 or float [N, H, W, 3] of 0..255 read as [0, 1]."""
+    error = np.mean(((a.astype(np.float64) - b) / 255.0) ** 2, axis=(1, 2, 3))
+    return -10.0 * np.log10(np.maximum(error, 1e-10))
+
+
 def mean(values: Sequence[float] | np.ndarray) -> Figure:
     """Mean of independent values with its standard error. Raises: ValueError for none."""
     x = np.asarray(values, np.float64)

@@ -7,7 +7,7 @@ pictures of one call. Row i of an answer belongs to row i of the call and does n
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -53,7 +53,21 @@ class Edited:
 
 
 class Model(Protocol):
-    """What `focus_jax.load` returns, as far as evaluators know it. Wrong arguments raise UserError."""
+    """What `focus_jax.load` returns, as far as evaluators know it. Wrong arguments raise UserError.
+
+    high: long edge of the pictures that a tokenizer reads beside the images, 0 for none.
+    """
+
+    high: int
+
+    def encode(self, images: np.ndarray, high: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Code indices int32 [B, h, w] by branch of uint8 [B, H, W, 3]; high: the same pictures with more pixels."""
+
+    def decode(self, codes: dict[str, np.ndarray], size: tuple[int, int] | None = None) -> np.ndarray:
+        """What `encode` gave of pictures of `size` -> pictures uint8 [B, *size, 3]."""
+
+    def semantic_features(self, images: np.ndarray, high: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """(decoded from semantic codes, what they stand for), both float32 [B, h, w, C]; arguments as of `encode`."""
 
     def reconstruct(self, images: np.ndarray) -> np.ndarray:
         """uint8 [B, H, W, 3] through the tokenizer and back, same shape and dtype."""
@@ -94,7 +108,10 @@ class Model(Protocol):
         """
 
 
-METHODS = ("reconstruct", "chat", "segment", "segment_video", "generate", "edit", "redraw")
+METHODS = (
+    *("encode", "decode", "semantic_features", "reconstruct"),
+    *("chat", "segment", "segment_video", "generate", "edit", "redraw"),
+)
 
 
 def batches(total: int, size: int) -> list[tuple[list[int], int]]:
@@ -115,6 +132,44 @@ class Checked:
         if batch_size < 1:
             raise UserError(f"config.batch_size: expected at least 1, found {batch_size}.")
         self.model, self.benchmark, self.batch_size = model, benchmark, batch_size
+
+    def can(self, method: str) -> bool:
+        return callable(getattr(self.model, method, None))
+
+    def encode(self, images: np.ndarray, high: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        def batch(rows):
+            found = self._call("encode")(images[rows], None if high is None else high[rows])
+            if not isinstance(found, dict) or not found:
+                self._wrong("encode", type(found).__name__, "codes by branch")
+            for name, x in found.items():
+                self._array("encode", name, x, np.int32, (len(rows), *np.shape(x)[1:3]))
+            return found
+
+        each = [(batch(rows), count) for rows, count in self._batches(len(images))]
+        return {name: np.concatenate([found[name][:count] for found, count in each]) for name in each[0][0]}
+
+    def decode(self, codes: dict[str, np.ndarray], size: tuple[int, int]) -> np.ndarray:
+        def batch(rows):
+            found = self._call("decode")({name: x[rows] for name, x in codes.items()}, size)
+            self._array("decode", "images", found, np.uint8, (len(rows), *size, 3))
+            return found
+
+        total = len(next(iter(codes.values())))
+        return np.concatenate([batch(rows)[:count] for rows, count in self._batches(total)])
+
+    def semantic_features(
+        self, images: np.ndarray, high: np.ndarray | None = None
+    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Yields (rows, decoded, target) batch by batch, since all of them together may be large."""
+        start = 0
+        for rows, count in self._batches(len(images)):
+            found = self._call("semantic_features")(images[rows], None if high is None else high[rows])
+            if not isinstance(found, tuple) or len(found) != 2 or found[0].shape != found[1].shape:
+                self._wrong("semantic_features", type(found).__name__, "two arrays of one shape")
+            for name, x in zip(("decoded", "target"), found):
+                self._array("semantic_features", name, x, np.float32, (len(rows), *np.shape(x)[1:4]))
+            yield slice(start, start + count), found[0][:count], found[1][:count]
+            start += count
 
     def reconstruct(self, images: np.ndarray) -> np.ndarray:
         def batch(rows):

@@ -15,10 +15,11 @@ from data_pipelines import prepare
 from data_pipelines import rows as rows_lib
 from data_pipelines.shards import Shards
 from data_pipelines.world import checker, scores
-from data_pipelines.world.scenes import Scene
+from data_pipelines.world.examples import example
+from data_pipelines.world.scenes import Scene, scene
 from focus_jax.errors import UserError
 from focus_jax.evaluation import held_out, standins
-from focus_jax.evaluation.figures import Figure, bootstrapped, clustered, mean, sums_by
+from focus_jax.evaluation.figures import Figure, bootstrapped, clustered, mean, psnr, sums_by
 from focus_jax.evaluation.protocol import Checked, batches
 from focus_jax.models.perceptual import LPIPS
 from focus_jax.models.semantic_branch import cosine
@@ -46,16 +47,48 @@ def pictures(config: Any, high: int = 0) -> dict[str, np.ndarray]:
     return {name: np.stack([row[name] for row in found]) for name in found[0]}
 
 
-def psnr(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """dB of each picture, uint8 or float [N, H, W, 3] of 0..255 read as [0, 1]."""
-    error = np.mean(((a.astype(np.float64) - b) / 255.0) ** 2, axis=(1, 2, 3))
-    return -10.0 * np.log10(np.maximum(error, 1e-10))
-
-
 def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """SSIM of each picture with the 11-tap Gaussian window of Wang et al. 2004, mean over channels."""
     options = dict(channel_axis=2, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
     return np.array([structural_similarity(x, y, **options) for x, y in zip(a, b)])
+
+
+def drawn(scenes: Sequence[Scene], side: int, high: int) -> dict[str, np.ndarray]:
+    """Pictures drawn at `side` and, unless it is 0, at `high` pixels, with the objects' labels and boxes (rows.py)."""
+    stream = dict(shape_class="objects", height=side, width=side)
+    found = [rows_lib.row(example(s, ("objects",), side), stream) for s in scenes]
+    out = {name: np.stack([row[name] for row in found]) for name in found[0]}
+    return out | ({"high": held_out.pictures(scenes, high)} if high else {})
+
+
+class Features:
+    """What the semantic codes of some pictures say, beside what they stand for.
+
+    cosine: [N], of the two, a mean over positions. With boxes: objects, ([M, C], [M, C]), decoded and target at the
+    objects' centres; labels [M, attributes]; scene [M], the picture of each object.
+    """
+
+    def __init__(self, checked: Checked, arrays: Mapping[str, np.ndarray]):
+        images = arrays["image"]
+        cosines, units, sums, at = [], [], [], []
+        boxes = arrays.get("boxes")
+        for rows, decoded, target in checked.semantic_features(images, arrays.get("high")):
+            cosines.append(np.asarray(cosine(decoded, target)).mean(axis=(1, 2)))
+            units.append((target / np.linalg.norm(target, axis=-1, keepdims=True)).mean(axis=(1, 2)))
+            sums.append(target.mean(axis=(1, 2)))
+            if boxes is not None:
+                centres = boxes[rows, :, :2] + boxes[rows, :, 2:] / 2
+                at.append([np.asarray(bilinear(x, jnp.asarray(centres))) for x in (decoded, target)])
+        self.cosine, self._units, self._means = (np.concatenate(x) for x in (cosines, units, sums))
+        if boxes is not None:
+            there = arrays["labels"][:, :, 0] >= 0
+            self.objects = tuple(np.concatenate(x)[there] for x in zip(*at))
+            self.labels, self.scene = arrays["labels"][there], np.nonzero(there)[0]
+
+    def cosine_of_mean(self) -> np.ndarray:
+        """The same cosine [N] for one constant vector, the mean of all targets."""
+        constant = self._means.mean(axis=0)
+        return self._units @ (constant / np.linalg.norm(constant))
 
 
 class Evaluator:
@@ -95,22 +128,19 @@ class Evaluator:
 
     def run(self, model: Any, data: np.ndarray | Sequence[Scene] | None = None) -> dict[str, Figure]:
         """model: from focus_jax.load; data: uint8 [N, H, W, 3] or scenes, default what the config names."""
-        c, high = self.config, getattr(model, "high", 0)
+        c, checked = self.config, Checked(model, self.name, self.config.batch_size)
+        high = model.high if checked.can("encode") else 0
         scenes = (held_out.scenes_of(c) if data is None else list(data)) if self.world else None
         if scenes is not None:
-            images = held_out.pictures(scenes, c.side)
-            large = held_out.pictures(scenes, high) if high else None
-        elif data is None:
-            found = pictures(c, high)
-            images, large = found["image"], found.get("high")
+            arrays = drawn(scenes, c.side, high)
         else:
-            images, large = np.asarray(data), None
-        arrays = (images,) if large is None else (images, large)
-        if callable(getattr(model, "encode", None)):
-            codes = self._in_batches(model.encode, *arrays)
-            given_back = self._in_batches(lambda x: model.decode(x, images.shape[1:3]), codes)
+            arrays = pictures(c, high) if data is None else {"image": np.asarray(data)}
+        images, codes = arrays["image"], {}
+        if checked.can("encode"):
+            codes = checked.encode(images, arrays.get("high"))
+            given_back = checked.decode(codes, images.shape[1:3])
         else:
-            codes, given_back = {}, Checked(model, self.name, c.batch_size).reconstruct(images)
+            given_back = checked.reconstruct(images)
         average = np.broadcast_to(images.mean(axis=0), images.shape)
         out = {
             "psnr": mean(psnr(images, given_back)),
@@ -124,10 +154,12 @@ class Evaluator:
             out |= {k: (v, len(images), 0.0) for k, v in usage.items()}
         self.baselines = {"psnr": {"mean picture": out["psnr_of_mean_picture"][0]}}
         if "semantic" in codes:
-            out |= _likeness(*self._in_batches(model.semantic_features, *arrays))
+            features = Features(checked, arrays)
+            out |= {"semantic_cosine": mean(features.cosine), "mean_feature_cosine": mean(features.cosine_of_mean())}
             self.baselines["semantic_cosine"] = {"mean feature": out["mean_feature_cosine"][0]}
             if scenes is not None:
-                out |= self._probe(model)
+                train = [scene(c.data.preset, "train", i) for i in range(c.probe_scenes)]
+                out |= self._probe(Features(checked, drawn(train, c.side, high)), features)
         notes = [""] * len(images)
         if scenes is not None:
             found, notes = _readback(scenes, given_back)
@@ -141,37 +173,17 @@ class Evaluator:
         self.galleries = [held_out.gallery("Reconstructions", columns, rows)]
         return out
 
-    def _in_batches(self, function: Any, *trees: Any) -> Any:
-        """function(*trees) of arrays with rows first, in batches of one size."""
-        take = lambda tree, index: jax.tree.map(lambda x: x[index], tree)
-        total = len(jax.tree.leaves(trees)[0])
-        each = [
-            take(function(*take(trees, np.array(index))), slice(count))
-            for index, count in batches(total, self.config.batch_size)
-        ]
-        return jax.tree.map(lambda *x: np.concatenate(x), *each)
-
-    def _probe(self, model: Any) -> dict[str, Figure]:
-        """Linear probes at the objects' centres; they learn on scenes of the train split."""
-        c, found = self.config, {}
-        for split, first, count in (("train", 0, c.probe_scenes), (c.data.split, c.data.first, c.data.scenes)):
-            arrays = standins.scenes(c.data.preset, split, count, c.side, high=model.high, first=first)
-            pictures_ = (arrays["image"], arrays["high"]) if model.high else (arrays["image"],)
-            decoded, target = self._in_batches(model.semantic_features, *pictures_)
-            points = arrays["boxes"][:, :, :2] + arrays["boxes"][:, :, 2:] / 2
-            there = arrays["labels"][:, :, 0] >= 0
-            at = [np.asarray(bilinear(jnp.asarray(x), jnp.asarray(points)))[there] for x in (decoded, target)]
-            found[split == "train"] = *at, arrays["labels"][there], np.nonzero(there)[0]
-        *x_train, y_train, _ = found[True]
-        *x, y, scene = found[False]
+    def _probe(self, train: "Features", test: "Features") -> dict[str, Figure]:
+        """Linear probes at the objects' centres, which learn on one set of scenes and are measured on another."""
         out, kept = {}, []
         for column, attribute in enumerate(standins.NAMES):
-            if len(np.unique(y_train[:, column])) < 2:
+            y_train, y = train.labels[:, column], test.labels[:, column]
+            if len(np.unique(y_train)) < 2:
                 continue  # a preset with one material asks nothing
-            hits = [standins.probe(a, y_train[:, column], b) == y[:, column] for a, b in zip(x_train, x, strict=True)]
-            out[f"probe_{attribute}"] = clustered(hits[0], scene)
+            hits = [standins.probe(a, y_train, b) == y for a, b in zip(train.objects, test.objects, strict=True)]
+            out[f"probe_{attribute}"] = clustered(hits[0], test.scene)
             self.baselines[f"probe_{attribute}"] = {"from the tower's own features": float(hits[1].mean())}
-            sums = sums_by(scene, np.stack(hits, axis=1).astype(float))
+            sums = sums_by(test.scene, np.stack(hits, axis=1).astype(float))
             kept.append(bootstrapped(sums, lambda s: s[..., 0] / s[..., 1], len(y)))
         return out | {"probe_kept": min(kept)}
 
@@ -191,13 +203,6 @@ class Evaluator:
         each = batches(len(a), self.config.batch_size)
         found = [np.asarray(distance(params, a[rows], b[rows]))[:count] for rows, count in each]
         return {"lpips" if self.config.perceptual else "perceptual_random": mean(np.concatenate(found))}
-
-
-def _likeness(decoded: np.ndarray, target: np.ndarray) -> dict[str, Figure]:
-    """Cosines of features [N, h, w, C], a mean over positions for each picture."""
-    constant = np.broadcast_to(target.mean(axis=(0, 1, 2)), target.shape)
-    each = lambda x: np.asarray(cosine(jnp.asarray(x), jnp.asarray(target))).mean(axis=(1, 2))
-    return {"semantic_cosine": mean(each(decoded)), "mean_feature_cosine": mean(each(constant))}
 
 
 def _readback(scenes: Sequence[Scene], images: np.ndarray) -> tuple[dict[str, Figure], list[str]]:

@@ -24,12 +24,10 @@ PROBE = {"C": 1.0, "max_iter": 300}  # of scikit-learn's LogisticRegression
 PROTOCOL = {"regression": PROBE, "features": "standardised"}
 
 
-def scenes(preset: str, split: str, count: int, side: int, *, high: int = 0, first: int = 0) -> dict[str, np.ndarray]:
-    """image uint8 [N, side, side, 3], labels and boxes (rows.py) of `count` scenes from `first` on; unless `high` is 0
-    also high uint8 [N, high, high, 3]. Raises: DataError."""
-    world = World(split=split, preset=preset, tasks=("objects",))
-    stream = dict(shape_class="objects", height=side, width=side, high=high)
-    made = [rows.row(world[i], stream) for i in range(first, first + count)]
+def scenes(preset: str, split: str, count: int, side: int) -> dict[str, np.ndarray]:
+    """image uint8 [N, side, side, 3], labels and boxes (rows.py) of the first `count` scenes. Raises: DataError."""
+    world, stream = World(split=split, preset=preset, tasks=("objects",)), dict(height=side, width=side)
+    made = [rows.row(world[i], stream | {"shape_class": "objects"}) for i in range(count)]
     return {name: np.stack([row[name] for row in made]) for name in made[0]}
 
 

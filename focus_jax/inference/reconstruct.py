@@ -4,6 +4,8 @@
 
 import dataclasses
 import io
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,8 +18,10 @@ from data_pipelines.errors import DataError
 from data_pipelines.readers import folder
 from data_pipelines.transforms import Fit
 from focus_jax.errors import UserError
+from focus_jax.evaluation import figures
 
 CODES = ".codes.npz"  # ending of files of codes
+RECORD = "reconstruct.json"  # what was done, in the output folder
 PANEL = 256  # pixels of the longer side of a panel of `sheet`
 FIELDS = ("fingerprint", "size", "bucket", "inside")  # of a file of codes, beside the branches' grids
 
@@ -40,8 +44,8 @@ class Reconstruction:
         if self.original is None:
             return None
         height, width = self.fit.inside
-        error = (self.original.astype(np.float64) - self.canvas)[:height, :width] / 255
-        return float(-10 * np.log10(max(np.mean(error**2), 1e-10)))
+        pair = (x[None, :height, :width] for x in (self.original, self.canvas))
+        return float(figures.psnr(*pair)[0])
 
 
 def buckets_of(config: Any) -> list[buckets.Bucket]:
@@ -59,11 +63,11 @@ def reconstruct(
 
     Yields: a Reconstruction each, in the order in which buckets fill up.
     """
-    waiting: dict[buckets.Bucket, list[tuple[str, Fit, np.ndarray, np.ndarray]]] = {}
+    waiting: dict[buckets.Bucket, list[tuple[str, Fit, np.ndarray, np.ndarray | None]]] = {}
     for name, image, fit in pictures:
         canvas = fit.canvas(image)
         rows = waiting.setdefault(fit.bucket, [])
-        rows.append((name, fit, canvas, fit.canvas(image, model.high) if model.high else canvas))
+        rows.append((name, fit, canvas, fit.canvas(image, model.high) if model.high else None))
         if len(rows) == batch_size:
             yield from _batch(model, waiting.pop(fit.bucket), batch_size)
     for rows in waiting.values():
@@ -73,8 +77,8 @@ def reconstruct(
 def _batch(model: Any, rows: list, batch_size: int) -> Iterator[Reconstruction]:
     """Rows of one bucket, filled up with the last one so that every batch has one shape."""
     filled = rows + rows[-1:] * (batch_size - len(rows))
-    images, high = (np.stack([row[i] for row in filled]) for i in (2, 3))
-    codes = model.encode(images, high) if model.high else model.encode(images)
+    images = np.stack([row[2] for row in filled])
+    codes = model.encode(images, np.stack([row[3] for row in filled]) if model.high else None)
     back = model.decode(codes, images.shape[1:3])
     for i, (name, fit, canvas, _) in enumerate(rows):
         yield Reconstruction(name, fit, {k: x[i] for k, x in codes.items()}, fit.back(back[i]), back[i], canvas)
@@ -96,15 +100,15 @@ def from_codes(model: Any, name: str, path: epath.PathLike) -> Reconstruction:
             held = {key: file[key] for key in file.files}
         size, bucket, inside = (tuple(int(i) for i in held.pop(key)) for key in FIELDS[1:])
         fingerprint = str(held.pop("fingerprint"))
-        fits = len(size) == len(bucket) == len(inside) == 2 and 0 < min(size)
-    except (ValueError, KeyError, TypeError, OSError, EOFError) as error:
+        fit = transforms.fit(*size, [bucket], str(path))
+    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: is no file of codes ({error}), expected what `infer reconstruct` writes.") from error
     if fingerprint != model.codes_fingerprint:
         raise UserError(
             f"{path}: codes of the tokenizer {fingerprint}, expected those of {model.codes_fingerprint}, which "
             f"{model.label} holds."
         )
-    if not fits or not all(0 < i <= b for i, b in zip(inside, bucket)):
+    if fit.inside != inside:
         raise UserError(f"{path}: size {size}, bucket {bucket} and inside {inside} do not belong together.")
     try:
         canvas = model.decode(held, bucket)
@@ -112,7 +116,6 @@ def from_codes(model: Any, name: str, path: epath.PathLike) -> Reconstruction:
         raise UserError(f"{path}: {error}") from error
     if canvas.shape[:2] != bucket:
         raise UserError(f"{path}: grids of {canvas.shape[0]} x {canvas.shape[1]} pixels, expected the bucket {bucket}.")
-    fit = Fit(size, bucket, inside)
     return Reconstruction(name, fit, held, fit.back(canvas), canvas, None)
 
 
@@ -155,20 +158,25 @@ def sheet(found: Reconstruction, colours: Mapping[str, np.ndarray]) -> Image.Ima
 # --------------------------------------------------------------------------------------------------------------- inputs
 def listed(inputs: Sequence[str]) -> dict[str, epath.Path]:
     """{name: file} of files, and of all pictures and files of codes below folders; the name is the path without ending.
+    Of a folder that `infer reconstruct` wrote only the files of codes.
 
-    Raises: UserError for an input that is not there, a folder without such files, and two files of one name.
+    Raises: UserError for an input that is not there, a folder without such files, and two files with one output.
     """
     found: dict[str, epath.Path] = {}
+    taken: dict[str, epath.Path] = {}
 
     def add(name: str, file: epath.Path) -> None:
-        if name in found:
-            raise UserError(f"{file}: would be written to the same place as {found[name]}; rename one of them.")
+        for output in outputs(name):
+            if output in taken:
+                raise UserError(f"{file}: would be written to the same place as {taken[output]}; rename one of them.")
+            taken[output] = file
         found[name] = file
 
     for given in inputs:
         path = epath.Path(given)
         if path.is_dir():
-            below = sorted(name for name, _ in folder.walk(path, (*folder.SUFFIXES, CODES)))
+            wanted = (CODES,) if (path / RECORD).exists() else (*folder.SUFFIXES, CODES)
+            below = sorted(name for name, _ in folder.walk(path, wanted))
             if not below:
                 raise UserError(f"{path}: holds no picture and no file of codes ({CODES}).")
             for name in below:
@@ -180,8 +188,16 @@ def listed(inputs: Sequence[str]) -> dict[str, epath.Path]:
     return found
 
 
+def outputs(name: str) -> dict[str, str]:
+    """{file relative to the output folder: kind} of a picture: picture, sheet, codes."""
+    return {f"{name}.png": "picture", f"{name}.map.png": "sheet", f"{name}{CODES}": "codes"}
+
+
 def _name(file: str) -> str:
-    return file.removesuffix(CODES) if file.endswith(CODES) else file.rpartition(".")[0]
+    if file.endswith(CODES):
+        return file.removesuffix(CODES)
+    name, _, ending = file.rpartition(".")
+    return name if name and "/" not in ending else file
 
 
 def fitting(
@@ -194,3 +210,5 @@ def fitting(
             yield name, image, transforms.fit(image.height, image.width, among, str(file))
         except DataError as error:
             refused.append(str(error))
+        except OSError as error:
+            refused.append(f"{file}: cannot be read ({error.strerror or error}).")

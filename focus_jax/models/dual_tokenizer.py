@@ -186,13 +186,13 @@ class DualTokenizer(nn.Module):
         images: jax.Array,
         high: jax.Array | None = None,
         *,
-        quantise: bool | jax.Array = True,
+        quantise: bool | jax.Array | Mapping[str, bool | jax.Array] = True,
         drop: jax.Array | None = None,
     ) -> tuple[jax.Array, dict[str, dict[str, jax.Array]]]:
         """[B, H, W, 3] -> (reconstruction [B, H, W, 3] float32, out).
 
-        high: as in `tokens`. drop: bool [B, h, w] as `drop_mask` gives it; there the decoder reads the pixel code of
-        the batch's previous picture, without a gradient.
+        high: as in `tokens`. quantise: as in `SimVQ.__call__`, of all branches or by branch. drop: bool [B, h, w] as
+        `drop_mask` gives it; there the decoder reads the pixel code of the batch's previous picture, with no gradient.
         out["pixel"]: z [B, h, w, code_dim], quantised (the decoder's half, straight-through), indices, codes,
         codebook_error, commitment_error and error [B, h, w] (`SimVQ.__call__`).
         out["semantic"], with that branch: the same on the tower's grid, decoded [B, h', w', C], and target, the frozen
@@ -200,14 +200,15 @@ class DualTokenizer(nn.Module):
         """
         height, width = images.shape[1:3]
         self.grids(height, width)
+        on = quantise if isinstance(quantise, Mapping) else dict.fromkeys(self.branches, quantise)
         out: dict[str, dict[str, jax.Array]] = {}
         if self.semantic is not None:
             low, fused = self.tokens(images, high)
-            decoded, found = self.semantic(fused, quantise=quantise)
+            decoded, found = self.semantic(fused, quantise=on["semantic"])
             out["semantic"] = {**found, "decoded": decoded, "target": normalised(low)}
         if self.pixel_codes:
             z = self.pixel.encode(images)
-            quantised, found = self.pixel.quantise(z, quantise=quantise)
+            quantised, found = self.pixel.quantise(z, quantise=on["pixel"])
             out["pixel"] = {"z": z, "quantised": quantised, **found}
         halves = {name: found["quantised"] for name, found in out.items()}
         if drop is not None and "pixel" in halves:

@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from focus_jax.errors import UserError
 from focus_jax.models.layers import Dense, LayerNorm, at_token_boundary, normalised
 from focus_jax.models.qwen_vit import Block, grid_positions
 from focus_jax.models.simvq import SimVQ
@@ -83,6 +84,14 @@ class SemanticBranch(nn.Module):
     remat: str = "none"
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or self.width // self.heads % 4:
+            raise UserError(
+                f"semantic branch: width {self.width} with {self.heads} heads, expected heads of a multiple of 4 "
+                "channels"
+            )
+        super().__post_init__()
 
     def setup(self) -> None:
         common = dict(

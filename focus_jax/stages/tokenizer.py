@@ -7,6 +7,7 @@ Terms are means over a row's positions, summed over rows by weight; so a batch o
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,10 +20,13 @@ from focus_jax.models.dual_tokenizer import AFTER_CODES, PREPROCESSING, drop_mas
 from focus_jax.models.perceptual import LPIPS
 from focus_jax.models.semantic_branch import cosine
 from focus_jax.training import fingerprint
-from focus_jax.training.parts import flatten, unflatten
+from focus_jax.training.parts import flatten, source_of, unflatten
 from focus_jax.training.state import Flat, Plan, Trained, all_params
 from focus_jax.training.step import Batch, Event, Metrics, put
 
+LOSS = ("reconstruction", "weights", "adversarial_from", "commitment", "codebook_start", "pixel_drop")
+WEIGHTS = (*("reconstruction", "pixel_quantiser", "semantic", "semantic_quantiser", "perceptual", "adversarial"),)
+DROP = ("rate", "rows", "phases")
 RECONSTRUCTION = {"l1": jnp.abs, "l2": jnp.square}
 DEAD = 0.05  # a codebook of which less is in use is in trouble
 
@@ -47,6 +51,14 @@ def validate_stream(config: Any, stream: Mapping[str, Any], where: str) -> None:
 def validate(config: Any) -> None:
     """Checks the loss section. Raises: UserError."""
     loss = config.loss
+    for given, known, where in (
+        (loss, LOSS, "config.loss"),
+        (loss.get("weights", {}), WEIGHTS, "config.loss.weights"),
+        (loss.get("pixel_drop", {}), DROP, "config.loss.pixel_drop"),
+    ):
+        if wrong := sorted(set(given) ^ set(known)):
+            is_there = "is unknown" if wrong[0] in given else "is missing"
+            raise UserError(f"{where}.{wrong[0]}: {is_there}; expected the fields {', '.join(known)}.")
     if loss.reconstruction not in RECONSTRUCTION:
         raise UserError(
             f"config.loss.reconstruction: expected {' or '.join(RECONSTRUCTION)}, found {loss.reconstruction!r}."
@@ -54,21 +66,26 @@ def validate(config: Any) -> None:
     for term, weight in loss.weights.items():
         if not weight >= 0:
             raise UserError(f"config.loss.weights.{term}: expected 0 or more, found {weight!r}.")
+    for field, value in (("codebook_start", loss.codebook_start), ("pixel_drop.phases", loss.pixel_drop.phases)):
+        if value < 0:
+            raise UserError(f"config.loss.{field}: expected 0 or more, found {value!r}.")
     for share in ("rate", "rows"):
         if not 0 <= loss.pixel_drop[share] < 1:
             raise UserError(
                 f"config.loss.pixel_drop.{share}: expected a share below 1, found {loss.pixel_drop[share]}."
             )
-    if loss.codebook_start:
-        for prefix, source in config.init.items():
-            brought = any(
-                f"tokenizer/{b}".startswith(prefix) or prefix == f"tokenizer/{b}" for b in ("semantic", "pixel")
-            )
-            if source != "random" and brought:
-                raise UserError(
-                    f"config.loss.codebook_start: {loss.codebook_start} would replace the codebook that "
-                    f"config.init.{prefix} brings, expected 0 with it."
-                )
+    if loss.codebook_start and not started(config):
+        raise UserError(
+            f"config.loss.codebook_start: {loss.codebook_start}, but config.init brings every codebook and none is to "
+            "be replaced, expected 0."
+        )
+
+
+def started(config: Any) -> tuple[str, ...]:
+    """The branches whose codebooks config.init draws: they train unquantised before, and start at codebook_start."""
+    quantizers = {name: f"tokenizer/{name}/quantizer/frozen_codebook" for name in config.model.tokenizer.branches}
+    drawn = lambda key: key is not None and config.init[key] == "random"
+    return tuple(name for name, path in quantizers.items() if drawn(source_of(path, config.init)))
 
 
 def to_float(images: jax.Array) -> jax.Array:
@@ -88,8 +105,15 @@ def codes_fingerprint(tokenizer: Any, params: Mapping[str, Any]) -> str:
       tokenizer: config.model.tokenizer; params: nested dict of the parts below `tokenizer`.
     """
     read = {p: x for p, x in flatten(params).items() if not p.startswith(AFTER_CODES)}
-    how = f"form {tokenizer.form}, high {tokenizer.high}, preprocessing {PREPROCESSING}"
-    return hashlib.sha256(f"{how}, {fingerprint.fingerprint(read)}".encode()).hexdigest()[: fingerprint.LENGTH]
+    net = dual_tokenizer(**tokenizer)
+    how = {"preprocessing": PREPROCESSING, "high": net.reads_high, "stride": net.stride}
+    # What no parameter's path or shape tells.
+    semantic = net.semantic is not None
+    how |= {"pixel": [tokenizer.pixel.patch, tokenizer.pixel.groups]} if net.pixel_codes else {}
+    how |= {name: [tokenizer[name].heads] for name in ("vit", "semantic") if semantic}
+    how |= {"fusion": [tokenizer.fusion.heads, *tokenizer.fusion.levels]} if net.fusion is not None else {}
+    said = json.dumps(how, sort_keys=True)
+    return hashlib.sha256(f"{said} {fingerprint.fingerprint(read)}".encode()).hexdigest()[: fingerprint.LENGTH]
 
 
 def psnr(images: jax.Array, reconstructions: jax.Array) -> jax.Array:
@@ -107,8 +131,14 @@ class Stage:
         self.tokenizer = dual_tokenizer(**config.model.tokenizer, commitment=config.loss.commitment, dtype=self.dtype)
         self.gan = PatchGAN(**config.model.discriminator, dtype=self.dtype) if self.loss.weights.adversarial else None
         self.perceptual = LPIPS(**config.model.perceptual, dtype=self.dtype) if self.loss.weights.perceptual else None
-        self.drops = set(self.tokenizer.branches) == {"semantic", "pixel"} and self.loss.pixel_drop.rate > 0
-        start = self.loss.codebook_start
+        self.codes = tuple(self.tokenizer.branches)
+        self.drops = set(self.codes) == {"semantic", "pixel"} and self.loss.pixel_drop.rate > 0
+        steps = [int(phase["steps"]) for phase in config.data.phases]
+        self.drop_until = sum(steps[: self.loss.pixel_drop.phases])
+        # Without VGG's and LPIPS's weights it is another distance, and so it is called.
+        random = self.perceptual and config.init[source_of("perceptual/", config.init) or ""] == "random"
+        self.perceptual_term = "perceptual_random" if random else "perceptual"
+        self.started, start = started(config), self.loss.codebook_start
         self.events = (Event("codebook_start", start, self.start_codebooks),) if start else ()
 
     def init(self, rng: jax.Array) -> dict[str, Any]:
@@ -129,10 +159,10 @@ class Stage:
         if self.gan and self.config.model.discriminator.norm == "batch":
             coupled.append("the discriminator's BatchNorm")
         if self.drops:
-            coupled.append("pixel drop, which borrows codes of another picture,")
+            coupled.append("pixel drop, which borrows codes of another picture")
         if coupled and self.config.accumulate > 1:
             return [
-                f"{' and '.join(coupled)} see one micro-batch at a time, so accumulate={self.config.accumulate} is not "
+                f"{' and '.join(coupled)}: of one micro-batch at a time, so accumulate={self.config.accumulate} is not "
                 "exactly the same as 1 here"
             ]
         return []
@@ -157,7 +187,7 @@ class Stage:
         if self.tokenizer.semantic is not None:
             out["semantic"] = w.semantic
         if self.perceptual:
-            out["perceptual"] = w.perceptual
+            out[self.perceptual_term] = w.perceptual
         if self.gan:
             out["adversarial"] = out["discriminator"] = jnp.where(
                 step >= self.loss.adversarial_from, w.adversarial, 0.0
@@ -169,12 +199,14 @@ class Stage:
         return dict.fromkeys(self.weights(jnp.zeros((), jnp.int32)), rows)
 
     def _drop(self, batch: Batch, rng: jax.Array, step: jax.Array) -> jax.Array | None:
-        """Pixel codes to replace, drawn from (seed, element)."""
+        """Pixel codes to replace, drawn from (seed, bucket, element)."""
         if not self.drops:
             return None
-        drop, keys = self.loss.pixel_drop, jax.vmap(lambda e: jax.random.fold_in(rng, e))(batch["element"])
-        grid = self.tokenizer.grids(*batch["image"].shape[1:3])["pixel"]
-        return drop_mask(keys, grid, drop.rate, drop.rows) & (step < drop.until)
+        drop, grid = self.loss.pixel_drop, self.tokenizer.grids(*batch["image"].shape[1:3])["pixel"]
+        for side in grid:
+            rng = jax.random.fold_in(rng, side)
+        keys = jax.vmap(lambda e: jax.random.fold_in(rng, e))(batch["element"])
+        return drop_mask(keys, grid, drop.rate, drop.rows) & (step < self.drop_until)
 
     def numerators(
         self, params, batch: Batch, norm, rng: jax.Array, step: jax.Array
@@ -186,7 +218,7 @@ class Stage:
         fake, out = self.tokenizer.apply(
             {"params": params["tokenizer"]},
             *pictures(batch),
-            quantise=step >= self.loss.codebook_start,
+            quantise={name: (name not in self.started) | (step >= self.loss.codebook_start) for name in self.codes},
             drop=self._drop(batch, rng, step),
         )
         sums = {"reconstruction": total(mean(RECONSTRUCTION[self.loss.reconstruction](fake - images)))}
@@ -199,7 +231,7 @@ class Stage:
         if self.perceptual:
             # Rematerialised: at full size VGG's activations are large.
             distance = jax.checkpoint(lambda p, x: self.perceptual.apply({"params": p}, x, images))
-            sums["perceptual"] = total(distance(params["perceptual"], fake))
+            sums[self.perceptual_term] = total(distance(params["perceptual"], fake))
         if self.gan:
             judge = lambda p, x: self.gan.apply({"params": p}, x, w)
             fixed = jax.lax.stop_gradient(params["discriminator"])
@@ -243,7 +275,7 @@ class Stage:
         return found
 
     def start_codebooks(self, plan: Plan, trained: Trained, frozen: Flat, batch: Batch) -> tuple[Trained, Flat]:
-        """Gives each branch's codes the mean and covariance of its encoder's vectors, measured on this batch.
+        """Gives codes that were drawn the mean and covariance of their encoder's vectors, measured on this batch.
 
         With cov z = L L^T the rows n ~ N(0, 1/d) of the frozen codebook become codes n W + mean for W = sqrt(d) L^T;
         SimVQ has no bias, so mean W^-1 is added to every row of the frozen codebook, which the checkpoint carries.
@@ -252,7 +284,8 @@ class Stage:
         part = {p.removeprefix("tokenizer/"): x for p, x in params.items() if p.startswith("tokenizer/")}
         found = self.tokenizer.apply({"params": unflatten(part)}, *pictures(batch), method="encode")
         leaves = {}
-        for name, z in found.items():
+        for name in self.started:
+            z = found[name]
             quantizer = f"tokenizer/{name}/quantizer"
             kernel, shift = matched(z, batch["weight"])
             leaves[f"{quantizer}/code_transform/kernel"] = kernel

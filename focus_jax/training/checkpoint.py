@@ -38,8 +38,7 @@ def initial_params(config: Any, plan: Plan, stage_init: Callable) -> tuple[Flat,
     Raises: UserError for a leaf that no prefix covers, a prefix that matches nothing, or a source without the leaf.
     """
     prefixes = sorted(config.init, key=len)
-    under = lambda path, prefix: path == prefix or path.startswith(prefix + "/")
-    chosen = {p: next((x for x in reversed(prefixes) if under(p, x)), None) for p in plan.abstract}
+    chosen = {p: parts.source_of(p, config.init) for p in plan.abstract}
     for path, prefix in chosen.items():
         if prefix is None:
             raise UserError(
@@ -47,8 +46,7 @@ def initial_params(config: Any, plan: Plan, stage_init: Callable) -> tuple[Flat,
                 "'random'."
             )
     for prefix in prefixes:
-        known = any(under(part, prefix) or under(prefix, part) for part in parts.PARTS)
-        if prefix not in chosen.values() and not (config.init[prefix] == "random" and known):
+        if prefix not in chosen.values() and config.init[prefix] != "random":
             raise UserError(
                 f"config.init.{prefix}: matches no parameter of this model that a more specific entry does not cover; "
                 f"its parts are {', '.join(sorted({parts.part_of(p) for p in plan.abstract}))}."

@@ -17,7 +17,7 @@ from ml_collections.config_flags import config_flags
 
 from data_pipelines import settings
 from focus_jax.errors import UserError
-from focus_jax.training import optimizer, sharding
+from focus_jax.training import optimizer, parts, sharding
 
 # Fields every training config has, and their types. What a stage adds (model, loss) its own module checks.
 SCHEMA: dict[str, type | tuple[type, ...]] = {
@@ -78,6 +78,10 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     given = [o for o in overrides if o.startswith("--config.init.") and "=" in o]
     for override in given:  # names of parts hold slashes, which the flags do not know, and need no entry before
         name, _, source = override.removeprefix("--config.init.").partition("=")
+        if "init" not in config:
+            raise UserError(f"{override}: config has no field init; it has {', '.join(sorted(config))}.")
+        if not parts.is_prefix(name):
+            raise UserError(f"{override}: {name!r} is no part and in none; parts are {', '.join(parts.PARTS)}.")
         config.init[name] = source
     overrides = [o for o in overrides if o not in given]
     for override in overrides:
@@ -191,6 +195,10 @@ def validate(config: ConfigDict, devices: int) -> None:
         if config[field] not in ("ema", "raw"):
             raise UserError(f"config.{field}: expected ema or raw, found {config[field]!r}.")
 
+    for prefix in config.init:
+        if not parts.is_prefix(prefix):
+            raise UserError(f"config.init.{prefix}: is no part and in none; parts are {', '.join(parts.PARTS)}.")
+
     sizes = dict(zip(sharding.AXES, sharding.mesh_shape(config.mesh, devices)))
     table, where = sharding.table(config), f"config.axes.{config.sharding}"
     for row in table:
@@ -206,11 +214,11 @@ def validate(config: ConfigDict, devices: int) -> None:
     stage = stages.module(config)
     for stream in streams(config):
         where, batch = f"config.{stream['where']}", int(stream["batch_size"])
-        parts = ways * config.accumulate
-        if batch % parts:
+        pieces = ways * config.accumulate
+        if batch % pieces:
             raise UserError(
-                f"{where}.batch_size: {batch} is not a multiple of {parts} (mesh {sizes} puts rows on {ways} shards, "
-                f"accumulate is {config.accumulate}); the next that fits is {math.ceil(batch / parts) * parts}."
+                f"{where}.batch_size: {batch} is not a multiple of {pieces} (mesh {sizes} puts rows on {ways} shards, "
+                f"accumulate is {config.accumulate}); the next that fits is {math.ceil(batch / pieces) * pieces}."
             )
         stage.validate_stream(config, stream, where)
     stage.validate(config)

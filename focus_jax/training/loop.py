@@ -79,6 +79,7 @@ def train(config: Any, workdir: epath.PathLike, *, data_restart: bool = False) -
     metrics = Metrics(workdir, steps, resumed)
     if resumed:
         trained, frozen, data_state = checkpoints.restore(resumed, plan)
+        step.check_events(stage.events, jax.device_get(trained.events), resumed)
         if data_restart:  # batch 0 of these data comes next, whatever the step
             data_state = data_state | loader.state(0) | {"from": resumed}
         loader.check(data_state)

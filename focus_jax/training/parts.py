@@ -22,6 +22,7 @@ PARTS = (
     *("vit", "convnext", "pixel_encoder", "unet", "mask_guidance", "vae", "discriminator", "perceptual"),
     "heads",  # read-outs of stage 0, of no use afterwards
 )
+TRAINING_ONLY = ("discriminator", "perceptual", "heads")  # a model is whole without them
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -50,6 +51,17 @@ def part_of(path: str) -> str:
         if path.startswith(part + "/"):
             return part
     raise KeyError(f"{path} belongs to none of the parts {', '.join(PARTS)}")
+
+
+def is_prefix(name: str) -> bool:
+    """Whether a key of config.init names a part, something inside one, or a folder of parts."""
+    return any(f"{part}/".startswith(f"{name}/") or name.startswith(f"{part}/") for part in PARTS)
+
+
+def source_of(path: str, init: Mapping[str, str]) -> str | None:
+    """The key of config.init that says where a leaf comes from: the most specific of those it lies under, else None."""
+    found = [prefix for prefix in init if path == prefix or path.startswith(prefix + "/")]
+    return max(found, key=len, default=None)
 
 
 def assign(paths: Iterable[str], table: Sequence[tuple[str, str]], groups: Iterable[str]) -> dict[str, str]:

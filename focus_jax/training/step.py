@@ -12,6 +12,7 @@ import optax
 from flax import linen as nn
 from jax.sharding import NamedSharding, PartitionSpec
 
+from focus_jax.errors import UserError
 from focus_jax.training import parts, sharding
 from focus_jax.training.state import Flat, Health, Plan, Trained, shardings
 
@@ -203,7 +204,7 @@ class Compiled:
         )
         self.events = {
             e.name: jax.jit(
-                lambda t, f, b, e=e: e.run(plan, t, f, b),
+                lambda t, f, b, e=e: happened(e, plan, t, f, b),
                 in_shardings=(trained, frozen, rows),
                 out_shardings=(trained, frozen),
             )
@@ -216,6 +217,24 @@ class Compiled:
         stack.enter_context(jax.set_mesh(self.plan.mesh))
         stack.enter_context(nn.logical_axis_rules(sharding.axis_table(sharding.table(self.config))))
         return stack
+
+
+def happened(event: Event, plan: Plan, trained: Trained, frozen: Flat, batch: Batch) -> tuple[Trained, Flat]:
+    """Runs an event and notes the step in the state."""
+    trained, frozen = event.run(plan, trained, frozen, batch)
+    return trained.replace(events=trained.events | {event.name: trained.step}), frozen
+
+
+def check_events(events: tuple[Event, ...], recorded: Mapping[str, Any], step: int) -> None:
+    """Whether the events of a config fit what a state at `step` went through. Raises: UserError naming the event."""
+    for event in events:
+        at = int(recorded[event.name])
+        if at != (event.step if event.step < step else -1):
+            said = f"happened at step {at}" if at >= 0 else "never happened"
+            raise UserError(
+                f"config: the event {event.name} is set to step {event.step}, but in this run, now at step {step}, it "
+                f"{said}; take back that change or use another workdir."
+            )
 
 
 def put(plan: Plan, trained: Trained, frozen: Flat, leaves: Flat) -> tuple[Trained, Flat]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from focus_jax.models.dual_tokenizer import DualTokenizer, dual_tokenizer
@@ -76,7 +77,7 @@ PIXEL_RULES = [
 ]
 
 WHOLE_RULES = [
-    *(Rule(f"semantic_encoder.model.{rule.theirs}", rule.ours, rule.transform, rule.axis) for rule in TOWER_RULES),
+    *(dataclasses.replace(rule, theirs=f"semantic_encoder.model.{rule.theirs}") for rule in TOWER_RULES),
     *SEMANTIC_RULES,
     *PIXEL_RULES,
 ]

@@ -7,6 +7,7 @@ import signal
 
 import numpy as np
 
+from data_pipelines import codes
 from data_pipelines.errors import DataError
 
 
@@ -41,3 +42,9 @@ def _sums(images, height, width):
     b, rows, columns = len(images), images.shape[1] // height, images.shape[2] // width
     whole = images[:, : rows * height, : columns * width].astype(np.int32).sum(-1)
     return whole.reshape(b, rows, height, columns, width).sum((2, 4), dtype=np.int32)
+
+
+def run(tokenizer, source, output, buckets=(), splits=(), batch=4, bad_budget=0):
+    """`prepare codes`, in batches of 4."""
+    planned = codes.plan(source, buckets, splits)
+    return codes.prepare_codes(tokenizer, planned, output, batch=batch, threads=2, bad_budget=bad_budget)

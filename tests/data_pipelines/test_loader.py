@@ -211,6 +211,26 @@ def test_a_bad_held_out_record_does_not_count(tmp_path):
     assert len((tmp_path / "bad_records.0.jsonl").read_text().splitlines()) == 1
 
 
+def test_a_pass_leaves_out_sizes_without_records_and_nothing_else():
+    """A size without records is left out; data of a size that cannot be opened end the pass, and are not left out."""
+
+    def held_out(split, stream):
+        if split == "validation" and stream["height"] == 8:
+            if broken:
+                raise DataError("a: is broken on purpose.")
+            return Numbered("a", 0)
+        return A
+
+    phases = [{"steps": 4, "streams": buckets.picture_streams([(16, 16), (8, 8)], 8)}]
+    config = {"sources": [{"name": "a"}], "validation": [{"name": "a"}], "phases": phases, "threads": 0, "prefetch": 0}
+    with Loader(config, 0, objects={"a": held_out}) as data:
+        broken = False
+        assert {batch["image"].shape[1] for _, _, batch in data.once()} == {16}
+        broken = True
+        with pytest.raises(DataError, match="a: is broken on purpose"):
+            data.once()
+
+
 def test_held_out_splits_of_prepared_photographs(photographs):
     config = {
         "sources": [{"name": "p", "path": str(photographs)}],

@@ -12,9 +12,10 @@ import time
 import numpy as np
 import pytest
 
-from data_pipelines import dedup, prepare, shards
+from data_pipelines import codes, dedup, prepare, shards
 from data_pipelines.errors import DataError
 from data_pipelines.shards import Shards
+from tests.data_pipelines.fake_tokenizer import FakeTokenizer
 from tests.data_pipelines.pictures import encoded, noise
 
 COMMAND = [sys.executable, "-m", "data_pipelines.prepare"]
@@ -133,6 +134,9 @@ def test_a_finished_run_is_left_alone(folder, tmp_path):
     assert run(folder, tmp_path / "out") == first and tree(tmp_path / "out") == before
     with pytest.raises(DataError, match="holds data of another source or other options"):
         run(folder, tmp_path / "out", min_side=33)
+    (tmp_path / "out" / ".prepare").mkdir()  # killed after the manifest was written, before the rest was cleared away
+    (tmp_path / "out" / ".prepare" / "job.json").write_text("{}")
+    assert run(folder, tmp_path / "out") == first and tree(tmp_path / "out") == before
     (folder / "new.png").write_bytes(encoded(noise(64, 64, 99)))
     with pytest.raises(DataError, match="holds data of another source or other options"):
         run(folder, tmp_path / "out")
@@ -214,13 +218,19 @@ def test_no_write_permission(folder, tmp_path):
             run(folder, tmp_path / "locked" / "out")
 
 
-def test_the_command(folder, tmp_path, capsys):
+def test_the_command(folder, tmp_path, capsys, monkeypatch):
     arguments = ["folder", f"--source={folder}", f"--output={tmp_path / 'out'}", "--buckets=32x32,32x40"]
     assert prepare.main(arguments) == 0
     assert "train: 3 at 32x32, 3 at 32x40" in capsys.readouterr().out
     assert prepare.main(["folder", "--source=/nowhere", f"--output={tmp_path / 'no'}"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("prepare: folder: --source='/nowhere' is not a directory") and error.count("\n") == 1
+    assert prepare.main([f"--output={tmp_path / 'no'}", "codes", "--batch=8"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("prepare: codes: stands behind other options, expected it first") and error.count("\n") == 1
+    (tmp_path / "codes").symlink_to(folder)
+    monkeypatch.chdir(tmp_path)  # codes is an option's value here
+    assert prepare.main(["--source", "codes", "folder", "--output", "more", "--buckets=32x32,32x40"]) == 0
     with pytest.raises(SystemExit) as stop:
         prepare.main(["photographs", "--help"])
     text = capsys.readouterr().out
@@ -238,6 +248,18 @@ def test_ensure_prepared(tmp_path):
     with pytest.raises(DataError, match="was prepared with stride 500, the config's source asks for 400; name another"):
         prepare.ensure_prepared(source | {"options": {"stride": 400}})
     prepare.ensure_prepared(source | {"reader": "world", "options": {"preset": "easy"}})  # another reader's shards
+
+
+def test_codes_of_prepared_data_are_those_of_its_reader(tmp_path):
+    """A directory with codes, and one with codes of that: the options of the reader still count."""
+    source = {"name": "p", "path": str(tmp_path / "a"), "reader": "photographs", "options": {"stride": 500}}
+    prepare.ensure_prepared(source)
+    for before, after in ("a", "b"), ("b", "c"):
+        codes.prepare_codes(FakeTokenizer(), codes.plan(tmp_path / before), tmp_path / after, batch=8)
+        source["path"] = str(tmp_path / after)
+        prepare.ensure_prepared(source)
+        with pytest.raises(DataError, match=f"{after}: was prepared with stride 500, the config's source asks for 400"):
+            prepare.ensure_prepared(source | {"options": {"stride": 400}})
 
 
 def test_jax_torch_and_tensorflow_stay_out():

@@ -115,12 +115,13 @@ def test_signatures_are_those_of_the_protocol():
     for method in protocol.METHODS:
         wanted = list(inspect.signature(getattr(protocol.Model, method)).parameters.items())
         for model in (Oracle, Blank, Random, Model):
-            if model is Model and not hasattr(Model, method):
+            if not hasattr(model, method):
+                assert model is Model or method in ("encode", "decode", "semantic_features"), (model, method)
                 continue
-            found = dict(inspect.signature(getattr(model, method)).parameters)
-            assert [(k, p.kind, p.default) for k, p in wanted] == [(k, p.kind, p.default) for k, p in found.items()], (
-                model
-            )
+            found = list(inspect.signature(getattr(model, method)).parameters.items())
+            same = [(k, p.kind, p.default) for k, p in found[: len(wanted)]]
+            assert [(k, p.kind, p.default) for k, p in wanted] == same, model
+            assert all(p.default is not inspect.Parameter.empty for _, p in found[len(wanted) :]), model
     assert hasattr(Model, "reconstruct")
 
 

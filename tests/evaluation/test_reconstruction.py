@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from skimage.metrics import peak_signal_noise_ratio
 
 from focus_jax.evaluation import reconstruction
+from focus_jax.evaluation.protocol import Checked
 from focus_jax.training import config as config_lib
 
 
@@ -15,8 +16,9 @@ class Blur:
     """Stands in for a model: every 8 x 8 block is a code (its mean grey), decoded as that grey."""
 
     config = ConfigDict({"model": {"tokenizer": {"pixel": {"codes": 256}}}})
+    high = 0
 
-    def encode(self, images):
+    def encode(self, images, high=None):
         b, h, w, _ = images.shape
         return {"pixel": images.reshape(b, h // 8, 8, w // 8, 8, 3).mean((2, 4, 5)).astype(np.int32)}
 
@@ -106,11 +108,18 @@ def test_a_feature_that_codes_lose_shows_in_the_probe(world):
     assert figures["probe_kept"][0] == pytest.approx(min(kept)) and min(kept) < 0.8 and figures["probe_kept"][2] > 0
 
 
-def test_mean_feature_by_hand():
+def test_likeness_by_hand():
+    """In batches as all at once: cosines, and that of the one constant vector which is the mean of all targets."""
     rng = np.random.default_rng(0)
-    decoded, target = rng.normal(size=(2, 3, 2, 2, 5)) + 1.0
-    figures = reconstruction._likeness(decoded, target)
+    both = rng.normal(size=(2, 5, 2, 2, 7)).astype(np.float32) + 1
+
+    class Given:
+        def semantic_features(self, images, high):
+            return tuple(x[images[:, 0, 0, 0]] for x in both)
+
+    images = np.arange(5, dtype=np.uint8)[:, None, None, None].repeat(3, -1)
+    found = reconstruction.Features(Checked(Given(), "test", 2), {"image": images})
     cosine = lambda a, b: (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
-    constant = target.reshape(-1, 5).mean(0)
-    assert figures["semantic_cosine"][0] == pytest.approx(cosine(decoded, target).mean(), abs=1e-6)
-    assert figures["mean_feature_cosine"][0] == pytest.approx(cosine(constant, target).mean(), abs=1e-6)
+    np.testing.assert_allclose(found.cosine, cosine(*both).mean((1, 2)), atol=1e-6)
+    constant = both[1].reshape(-1, 7).mean(0)
+    np.testing.assert_allclose(found.cosine_of_mean(), cosine(constant, both[1]).mean((1, 2)), atol=1e-6)

@@ -217,7 +217,9 @@ def test_evaluate_writes_a_report(tmp_path, monkeypatch, capsys):
         config = config_lib.load("configs/stage1_tokenizer.py:tiny", [])
         fingerprints, label = {"tokenizer/pixel": "1"}, "a"
 
-        def encode(self, images):
+        high = 0
+
+        def encode(self, images, high):
             return {"pixel": np.zeros((len(images), 2, 2), np.int32)}
 
         def decode(self, codes, size):

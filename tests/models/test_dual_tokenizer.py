@@ -264,6 +264,32 @@ def test_focus_asks_for_the_high_resolution(both):
     assert focus.reads_high == 96 and dual_tokenizer(**BOTH, form="illume").reads_high == 0
 
 
+def test_bfloat16_of_both_branches():
+    """Compute is bfloat16; z, codes, what the cosine compares and the pictures are float32."""
+    model = dual_tokenizer(**BOTH, dtype=jnp.bfloat16)
+    params = jax.eval_shape(lambda: model.init(jax.random.key(0), LARGE, HIGH)["params"])
+    y, out = jax.eval_shape(lambda p: model.apply({"params": p}, LARGE, HIGH), params)
+    assert y.dtype == jnp.float32 and "bf16" in str(
+        jax.make_jaxpr(lambda p: model.apply({"params": p}, LARGE, HIGH))(params)
+    )
+    for branch, found in out.items():
+        wrong = {
+            name: x.dtype for name, x in found.items() if x.dtype != (jnp.int32 if name == "indices" else jnp.float32)
+        }
+        assert not wrong, (branch, wrong)
+
+
+def test_single_resolution(both):
+    """high = 0: the hierarchical encoder sees the images, padded to whole cells of its last map."""
+    _, params, _, _, _ = both
+    model = dual_tokenizer(**BOTH | {"high": 0})
+    low, fused = jax.jit(lambda p, x: model.apply({"params": p}, x, method="tokens"))(params, LARGE)
+    same = dual_tokenizer(**BOTH | {"high": 64})
+    padded = jnp.pad(LARGE, ((0, 0), (0, 0), (0, 16), (0, 0)))
+    assert low.shape == fused.shape == (2, 2, 3, 24) and model.reads_high == 0
+    assert float(jnp.abs(fused - low).max()) > 1e-3 and padded.shape[2] == same.high
+
+
 def test_semantic_codes_alone(both):
     """The ablation without a pixel branch: its networks are the same, the decoder's pixel half is zero."""
     _, params, _, _, _ = both

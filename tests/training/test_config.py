@@ -7,6 +7,7 @@ import jax
 import pytest
 
 from configs import ablations
+from data_pipelines.schedule import Schedule
 from focus_jax import stages
 from focus_jax.errors import UserError
 from focus_jax.training import config as config_lib
@@ -97,13 +98,13 @@ def test_overrides_reach_every_depth():
         (["--config.loss.reconstruction=l3"], "config.loss.reconstruction"),
         (["--config.loss.weights.pixel_quantiser=-1.0"], "config.loss.weights.pixel_quantiser"),
         (["--config.loss.pixel_drop.rate=1.0"], "config.loss.pixel_drop.rate: expected a share below 1, found 1.0"),
+        (["--config.loss.codebook_start=-1"], "config.loss.codebook_start: expected 0 or more"),
+        (["--config.model.tokenizer.semantic.heads=5"], "semantic branch: width 96 with 5 heads"),
+        (["--config.init.perceptal=x"], "config.init.perceptal=x: 'perceptal' is no part and in none"),
+        (["--config.init.tokenizer.vit=x"], "config.init.tokenizer.vit=x: 'tokenizer.vit' is no part and in none"),
         (["--config.data.phases[0].streams[0].high=64"], "high: 64, expected 128, the long edge of the pictures"),
         (["--config.model.tokenizer.form=illume"], "high: 128, expected 0, the long edge of the pictures"),
         (["--config.data.phases[0].streams[0].shape_class=objects"], "shape_class: expected picture, found 'objects'"),
-        (
-            ["--config.init.tokenizer=weights/x.safetensors"],
-            "codebook_start: 100 would replace .*config.init.tokenizer ",
-        ),
         (["--config.stage=tokeniser"], "config.stage: 'tokeniser'"),
         (["--config.validate_weights=mean"], "config.validate_weights"),
         (["--config.model.tokenizer.pixel.encoder.widths=(48,64,64)"], "stride|widths|levels"),
@@ -112,6 +113,47 @@ def test_overrides_reach_every_depth():
 def test_bad_values(overrides, said):
     with pytest.raises(UserError, match=said):
         config_lib.validate(config_lib.load(TINY, overrides), 1)
+
+
+def test_sources_of_parts_from_the_command_line():
+    """Names with slashes, parts that the config does not list, the most specific one wins; one codebook may start."""
+    given = ["--config.init.tokenizer=x", "--config.init.tokenizer/fusion=random", "--config.init.tokenizer/vit=y"]
+    config = config_lib.load(TINY, [*given, "--config.loss.codebook_start=0"])
+    config_lib.validate(config, 1)
+    source = lambda path: config.init[parts.source_of(path, config.init)]
+    assert source("tokenizer/pixel/decoder/conv_in/kernel") == "x" and source("tokenizer/vit/merger/fc1/kernel") == "y"
+    assert source("tokenizer/fusion/out/kernel") == "random" and parts.source_of("vae/x", config.init) is None
+    with pytest.raises(UserError, match="codebook_start: 100, but config.init brings every codebook"):
+        config_lib.validate(config_lib.load(TINY, given), 1)
+    config_lib.validate(config_lib.load(TINY, [*given, "--config.init.tokenizer/semantic=random"]), 1)
+    inside = [*given, "--config.init.tokenizer/semantic=random", "--config.init.tokenizer/semantic/quantizer=z"]
+    with pytest.raises(UserError, match="codebook_start: 100, but config.init brings every codebook"):
+        config_lib.validate(config_lib.load(TINY, inside), 1)
+    with pytest.raises(UserError, match="config has no field init"):
+        config_lib.load("configs/eval.py:reconstruction", ["--config.init.tokenizer=x"])
+
+
+def test_loss_has_the_fields_that_are_known():
+    for spoil, words in (
+        (lambda c: c.loss.weights.update({"quantiser": 1.0}), "config.loss.weights.quantiser: is unknown"),
+        (lambda c: c.loss.__delitem__("pixel_drop"), "config.loss.pixel_drop: is missing"),
+        (lambda c: c.loss.weights.__delitem__("semantic"), "config.loss.weights.semantic: is missing"),
+    ):
+        config = config_lib.load(TINY)
+        with config.unlocked():
+            spoil(config)
+        with pytest.raises(UserError, match=words):
+            config_lib.validate(config, 1)
+
+
+def test_a_stream_without_high_says_so():
+    """0 is none, to the data and to the stage alike."""
+    config = config_lib.load(TINY, ["--config.data.phases[0].streams[0].high=0"])
+    Schedule(config.data.phases, 0)
+    with pytest.raises(UserError, match="high: 0, expected 128"):
+        config_lib.validate(config, 1)
+    config.model.tokenizer.form = "illume"
+    config_lib.validate(config, 1)
 
 
 def test_missing_field_and_file():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from focus_jax import stages
+from focus_jax.errors import UserError
 from focus_jax.stages.tokenizer import pictures
 from focus_jax.training import config as config_lib
 from focus_jax.training import parts, sharding, state, step
@@ -63,6 +64,8 @@ class Run:
                 one = sharding.make_mesh(dict.fromkeys(sharding.AXES, 1), jax.devices()[:1])
                 plan = state.plan(self.config, self.stage.init, (), 100, one)
             DRAWN[key] = jax.device_get(state.init_params(plan, self.stage.init, 0))
+            if (out := "tokenizer/fusion/out/kernel") in DRAWN[key]:  # zero at the start, it would hide all of fusion
+                DRAWN[key][out] = np.random.default_rng(0).normal(0, 0.3, DRAWN[key][out].shape).astype(np.float32)
         # Buffers of their own: the state is donated, the drawn ones are kept.
         return {p: jax.device_put(x.copy(), self.plan.abstract[p].sharding) for p, x in DRAWN[key].items()}
 
@@ -147,6 +150,7 @@ def test_both_branches_are_exact(both, devices, accumulate):
     assert loss2 == pytest.approx(loss, rel=1e-5)
     moved = {parts.part_of(p) for leaves in grads.values() for p, x in leaves.items() if np.any(x)}
     assert moved == {"tokenizer/pixel", "tokenizer/semantic", "tokenizer/fusion"}, "the encoders are frozen"
+    assert all(np.any(x) for p, x in grads["semantic"].items() if p.startswith("tokenizer/fusion/place"))
     assert_groups_close(grads, grads2, 1e-5)
     assert {"hist/pixel_codebook", "hist/semantic_codebook", "semantic_cosine", "psnr"} <= set(aux)
     for name in ("hist/pixel_codebook", "hist/semantic_codebook"):
@@ -279,7 +283,10 @@ def test_codebook_start_matches_the_encoders():
     moving = lambda x: x + 1 if jnp.issubdtype(x.dtype, jnp.floating) else x
     run.trained = run.trained.replace(opt=jax.tree.map(moving, run.trained.opt))
     batch = make_batch(7)
+    batch["weight"][5], batch["image"][5], batch["high"][5] = 0.0, 255, 255  # a row that must not count
     run.event("codebook_start", batch)
+    assert int(run.trained.events["codebook_start"]) == 0, "noted in the state"
+    batch = {k: np.delete(x, 5, axis=0) for k, x in batch.items()}
     params = parts.unflatten(state.all_params(run.trained, run.frozen))["tokenizer"]
     found = jax.jit(lambda p, *x: run.stage.tokenizer.apply({"params": p}, *x, method="encode"))(
         params, *pictures({k: jnp.asarray(x) for k, x in batch.items()})
@@ -291,15 +298,45 @@ def test_codebook_start_matches_the_encoders():
         codes = np.asarray(quantizer["frozen_codebook"]) @ np.asarray(quantizer["code_transform"]["kernel"])
         np.testing.assert_allclose(codes.mean(0), z.mean(0), atol=0.06 * z.std(), err_msg=branch)
         np.testing.assert_allclose(np.cov(codes.T), np.cov(z.T), atol=0.1 * np.cov(z.T).max(), err_msg=branch)
-        moments = run.trained.opt[branch][0].mu[f"tokenizer/{branch}/quantizer/code_transform/kernel"]
-        assert not np.asarray(moments).any()
+        kernel = f"tokenizer/{branch}/quantizer/code_transform/kernel"
+        for moments in (run.trained.opt[branch][0].mu, run.trained.opt[branch][0].nu):
+            assert not np.asarray(moments[kernel]).any()
+        np.testing.assert_array_equal(run.trained.ema[branch][kernel], run.trained.params[branch][kernel])
     assert np.asarray(run.trained.opt["pixel"][0].mu["tokenizer/pixel/encoder/conv_in/kernel"]).any()
+
+
+def test_only_codebooks_that_were_drawn_are_started():
+    """A tokenizer whose pixel branch is brought: its codes stay and count from the first step."""
+    config = make_config(semantic=True, loss__codebook_start=2)
+    with config.unlocked():
+        config.init["tokenizer/pixel"] = "somewhere.safetensors"
+    run, batch = Run(config), make_batch()
+    before = jax.device_get(state.all_params(run.trained, run.frozen))
+    run.event("codebook_start", batch)
+    after = jax.device_get(state.all_params(run.trained, run.frozen))
+    changed = {p for p in after if np.any(before[p] != after[p])}
+    assert {parts.part_of(p) for p in changed} == {"tokenizer/semantic"} and len(changed) == 2
+    sums = jax.jit(lambda p, b: run.stage.numerators(p, b, {}, jax.random.key(0), jnp.int32(0))[0])(
+        parts.unflatten(after), {k: jnp.asarray(x) for k, x in batch.items()}
+    )
+    assert sums["pixel_quantiser"] > 0 and sums["semantic_quantiser"] == 0, "the other one still warms up"
+
+
+def test_an_event_that_a_run_went_through_stays_where_it_was():
+    events = (step.Event("codebook_start", 100, None),)
+    for recorded, at in ((-1, 50), (-1, 100), (100, 101), (100, 4000)):
+        step.check_events(events, {"codebook_start": np.int32(recorded)}, at)
+    for recorded, at, said in ((-1, 101, "never happened"), (50, 60, "happened at step 50"), (50, 101, "step 50")):
+        with pytest.raises(UserError, match=f"codebook_start is set to step 100, .* now at step {at}, it .*{said}"):
+            step.check_events(events, {"codebook_start": np.int32(recorded)}, at)
 
 
 def test_dropped_codes_depend_on_seed_and_element_alone():
     """The same elements lose the same codes wherever their rows stand; other elements lose others; later none do."""
-    drop = {"rate": 0.5, "rows": 0.9, "until": 5}
-    stage = stages.create(make_config(semantic=True, **{f"loss__pixel_drop__{k}": v for k, v in drop.items()}))
+    drop = {"rate": 0.5, "rows": 0.9, "phases": 1}
+    config = make_config(semantic=True, **{f"loss__pixel_drop__{k}": v for k, v in drop.items()})
+    config.data.phases = [config.data.phases[0] | {"steps": 5}, config.data.phases[0]]
+    stage = stages.create(config)
     batch, rng = {k: jnp.asarray(x) for k, x in make_batch().items()}, jax.random.key(3)
     mask = stage._drop(batch, rng, jnp.int32(4))
     assert mask.shape == (BATCH, 4, 4) and 0.2 < float(mask.mean()) < 0.7
@@ -309,7 +346,7 @@ def test_dropped_codes_depend_on_seed_and_element_alone():
     assert not stage._drop(batch, rng, jnp.int32(5)).any()
     assert stages.create(make_config(semantic=True))._drop(batch, rng, jnp.int32(0)) is None
     (note,) = stages.create(make_config(semantic=True, accumulate=2, loss__pixel_drop__rate=0.1)).notes()
-    assert note.startswith("pixel drop, which borrows codes of another picture, see one micro-batch")
+    assert note.startswith("pixel drop, which borrows codes of another picture: of one micro-batch at a time")
 
 
 def test_alarm_of_a_dying_codebook():
