@@ -46,7 +46,7 @@ def initial_params(config: Any, plan: Plan, stage_init: Callable) -> tuple[Flat,
                 "'random'."
             )
     for prefix in prefixes:
-        if prefix not in chosen.values() and config.init[prefix] != "random":
+        if prefix not in chosen.values() and not (config.init[prefix] == "random" and parts.is_prefix(prefix)):
             raise UserError(
                 f"config.init.{prefix}: matches no parameter of this model that a more specific entry does not cover; "
                 f"its parts are {', '.join(sorted({parts.part_of(p) for p in plan.abstract}))}."
