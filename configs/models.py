@@ -15,9 +15,7 @@ def tokenizer(size: str) -> ConfigDict:
     c = ConfigDict()
     c.branches = ("semantic", "pixel")
     c.form = "focus"  # "illume": the vision tower alone, as the released DualViTok
-    c.high = (
-        768 if full else 128
-    )  # long edge of the hierarchical encoder's picture (FOCUS 3.1); 0: the images themselves
+    c.high = 768 if full else 128  # long edge of the hierarchical encoder's picture (FOCUS 3.1); 0: the images
     c.semantic_dim = 32 if full else 8  # width of a semantic code; its half of the decoder's code map
     c.pixel = pixel_branch(size)
     c.semantic = semantic_branch(size)

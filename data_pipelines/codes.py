@@ -23,7 +23,6 @@ import concurrent.futures
 import dataclasses
 import itertools
 import json
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -293,8 +292,8 @@ class Loaded:
             raise DataError(f"--buckets: {error}") from error
 
 
-def main(argv: list[str]) -> int:
-    """`python -m data_pipelines.prepare codes ...`; argv holds the word codes."""
+def main(argv: list[str]) -> None:
+    """`python -m data_pipelines.prepare codes ...`; argv holds the word codes. Raises: DataError."""
     parser = argparse.ArgumentParser(
         prog="python -m data_pipelines.prepare",
         description=__doc__,
@@ -312,17 +311,12 @@ def main(argv: list[str]) -> int:
     add("--threads", type=int, default=4, help="threads that decode pictures (default: 4)")
     add("--bad-budget", type=int, default=0, help="records that may be impossible to encode before giving up")
     args = parser.parse_args(argv)
-    try:
-        buckets = buckets_lib.parse(args.buckets) if args.buckets else ()
-        splits = [split for split in args.splits.split(",") if split]
-        planned = plan(args.source, buckets, splits)  # a mistake here is told before the tokenizer is read
-        tokenizer = Loaded(args.tokenizer, args.weights, args.batch)
-        manifest = prepare_codes(
-            tokenizer, planned, args.output, batch=args.batch, threads=args.threads, bad_budget=args.bad_budget
-        )
-    except DataError as error:
-        print(f"prepare: {error}", file=sys.stderr)
-        return 2
+    buckets = buckets_lib.parse(args.buckets) if args.buckets else ()
+    splits = [split for split in args.splits.split(",") if split]
+    planned = plan(args.source, buckets, splits)  # a mistake here is told before the tokenizer is read
+    tokenizer = Loaded(args.tokenizer, args.weights, args.batch)
+    manifest = prepare_codes(
+        tokenizer, planned, args.output, batch=args.batch, threads=args.threads, bad_budget=args.bad_budget
+    )
     jobs.print_records(manifest)
     print(f"codes of {manifest['codes']['fingerprint']}; bad: {manifest['bad']}; written to {args.output}")
-    return 0

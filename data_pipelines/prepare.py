@@ -306,9 +306,10 @@ def _reader_options(cls) -> list[inspect.Parameter]:
 
 def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
-    if argv[:1] == [codes.NAME]:
-        return codes.main(argv)
     try:
+        if argv[:1] == [codes.NAME]:
+            codes.main(argv)
+            return 0
         named = next((argument for argument in argv if argument in readers.READERS), None)
         cls = readers.get(named) if named else None
         parser = _parser(cls)

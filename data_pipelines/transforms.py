@@ -73,11 +73,16 @@ def _keep_exif(new, old):
     return new
 
 
+def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The picture at a size (H, W), by LANCZOS; itself where it has that size."""
+    same = (image.height, image.width) == tuple(size)
+    return image if same else image.resize(size[::-1], Image.Resampling.LANCZOS)
+
+
 def cover(image: Image.Image, bucket: buckets.Bucket) -> Image.Image:
     """Resizes with LANCZOS, keeping the aspect ratio, to the smallest picture that covers the bucket (H, W)."""
     scale = max(bucket[1] / image.width, bucket[0] / image.height)
-    size = max(bucket[1], round(image.width * scale)), max(bucket[0], round(image.height * scale))
-    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+    return resized(image, (max(bucket[0], round(image.height * scale)), max(bucket[1], round(image.width * scale))))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,19 +180,14 @@ class Fit:
     def canvas(self, image: Image.Image, high: int = 0) -> np.ndarray:
         """uint8 [H, W, 3]: the bucket's canvas, or the same at a long edge of `high` pixels."""
         size = buckets.high_size(self.bucket, high) if high else self.bucket
-        inside = [max(1, round(i * s / b)) for i, s, b in zip(self.inside, size, self.bucket)]
-        if (image.height, image.width) != tuple(inside):
-            image = image.resize(inside[::-1], Image.Resampling.LANCZOS)
+        height, width = (max(1, round(i * s / b)) for i, s, b in zip(self.inside, size, self.bucket))
         out = np.full((*size, 3), MEAN_COLOUR, np.uint8)
-        out[: inside[0], : inside[1]] = np.asarray(image)
+        out[:height, :width] = np.asarray(resized(image, (height, width)))
         return out
 
     def back(self, canvas: np.ndarray) -> np.ndarray:
         """A bucket's canvas uint8 [H, W, 3] -> the picture at its own size."""
-        image = Image.fromarray(canvas[: self.inside[0], : self.inside[1]])
-        return np.asarray(
-            image if image.size == self.size[::-1] else image.resize(self.size[::-1], Image.Resampling.LANCZOS)
-        )
+        return np.asarray(resized(Image.fromarray(canvas[: self.inside[0], : self.inside[1]]), self.size))
 
 
 def fit(height: int, width: int, among: Sequence[buckets.Bucket], name: str = "image") -> Fit:

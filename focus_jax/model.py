@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 from PIL import Image
 
-from data_pipelines import buckets
+from data_pipelines import buckets, transforms
 from focus_jax import stages
 from focus_jax.errors import UserError
 from focus_jax.training import parts, sharding, store
@@ -203,15 +203,14 @@ class Model:
         if not self.high:
             return images, None
         high = images if high is None else _pictures("high", high)
-        height, width = buckets.high_size(images.shape[1:3], self.high)
+        size = height, width = buckets.high_size(images.shape[1:3], self.high)
         if len(high) != len(images) or abs(high.shape[1] * width - high.shape[2] * height) > max(high.shape[1:3]):
             raise UserError(
                 f"high: {list(high.shape)}, expected the {len(images)} images at another size of the same aspect."
             )
-        if high.shape[1:3] == (height, width):
-            return images, high
-        resize = lambda x: np.asarray(Image.fromarray(x).resize((width, height), Image.Resampling.LANCZOS))
-        return images, np.stack([resize(x) for x in high])
+        if high.shape[1:3] != size:
+            high = np.stack([np.asarray(transforms.resized(Image.fromarray(x), size)) for x in high])
+        return images, high
 
     @staticmethod
     def _like(images: np.ndarray, batch: np.ndarray) -> np.ndarray:

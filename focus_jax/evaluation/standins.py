@@ -97,11 +97,15 @@ class Evaluator:
         return {k: clustered(*(np.concatenate(x) for x in zip(*v))) for k, v in right.items()}
 
 
+def centres(boxes: Any) -> Any:
+    """(x, y) of the middle of boxes (x, y, width, height), [..., 4] -> [..., 2]; numpy or jax."""
+    return boxes[..., :2] + boxes[..., 2:] / 2
+
+
 def _at_centres(encoder: Any, params: Any, images: jax.Array, boxes: jax.Array) -> dict[str, jax.Array]:
     """Maps at the boxes' centres: {map: [B, N, C]}."""
-    points = boxes[:, :, :2] + boxes[:, :, 2:] / 2
     maps = features(encoder, params, to_float(images))
-    return {k: bilinear(x.astype(jnp.float32), points) for k, x in maps.items()}
+    return {k: bilinear(x.astype(jnp.float32), centres(boxes)) for k, x in maps.items()}
 
 
 def _objects(

@@ -97,9 +97,12 @@ class DualTokenizer(nn.Module):
             raise UserError(f"images: {height} x {width} pixels, expected multiples of the stride {self.stride}")
         found = {"pixel": (height // self.stride, width // self.stride)}
         if self.semantic is not None:
-            unit = self.vit.patch * self.vit.merge
-            found["semantic"] = tuple(side // unit for side in vit_size(height, width, self.vit.patch, self.vit.merge))
+            found["semantic"] = tuple(side // self.vit.stride for side in self._vit_size(height, width))
         return {name: found[name] for name in self.branches}
+
+    def _vit_size(self, height: int, width: int) -> tuple[int, int]:
+        """Size at which the tower sees pictures of height x width pixels."""
+        return vit_size(height, width, self.vit.patch, self.vit.merge)
 
     def tokens(self, images: jax.Array, high: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
         """(X'_L, E'), both [B, h, w, C]: the frozen tower's merged tokens, and what the semantic branch reads.
@@ -107,8 +110,8 @@ class DualTokenizer(nn.Module):
         images: [B, H, W, 3]; high: the same pictures with a long edge of `high` pixels [B, H', W', 3], where
         `reads_high` asks for them. In the form `illume` E' is X'_L. No gradient reaches an encoder.
         """
-        size = vit_size(*images.shape[1:3], self.vit.patch, self.vit.merge)
-        low = jax.lax.stop_gradient(self.vit(vit_pixels(images, size))[0])
+        pixels = vit_pixels(images, self._vit_size(*images.shape[1:3]))
+        low = jax.lax.stop_gradient(self.vit(pixels)[0])
         if self.fusion is None:
             return low, low
         maps, extent = self._maps(high if self.high else images)
@@ -143,7 +146,7 @@ class DualTokenizer(nn.Module):
     def indices(self, images: jax.Array, high: jax.Array | None = None) -> dict[str, jax.Array]:
         """Images as in `tokens` -> code indices of each branch, int32 [B, h, w]."""
         z = self.encode(images, high)
-        return {name: branch.quantise(z[name])[1]["indices"] for name, branch in self.branches.items()}
+        return {name: branch.quantizer(z[name])[1]["indices"] for name, branch in self.branches.items()}
 
     def semantic_features(self, images: jax.Array, high: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
         """Images as in `tokens` -> (decoded from semantic codes, the frozen tower's normalised), both [B, h, w, C]."""
@@ -178,7 +181,7 @@ class DualTokenizer(nn.Module):
             )
         if grid is None and "pixel" not in indices:
             raise UserError("tokenizer: semantic codes alone do not tell the picture's size, expected a grid")
-        codes = {name: branch.indices_to_codes(indices[name]) for name, branch in self.branches.items()}
+        codes = {name: branch.quantizer.indices_to_codes(indices[name]) for name, branch in self.branches.items()}
         return self.decode(self.code_map(codes, grid or indices["pixel"].shape[1:]))
 
     def __call__(
@@ -208,7 +211,7 @@ class DualTokenizer(nn.Module):
             out["semantic"] = {**found, "decoded": decoded, "target": normalised(low)}
         if self.pixel_codes:
             z = self.pixel.encode(images)
-            quantised, found = self.pixel.quantise(z, quantise=on["pixel"])
+            quantised, found = self.pixel.quantizer(z, quantise=on["pixel"])
             out["pixel"] = {"z": z, "quantised": quantised, **found}
         halves = {name: found["quantised"] for name, found in out.items()}
         if drop is not None and "pixel" in halves:
@@ -268,9 +271,8 @@ def dual_tokenizer(
     reader = SemanticBranch(**semantic, features=tower.out, code_dim=semantic_dim, beta=commitment, **types)
     fused: dict[str, Any] = {}
     if form == "focus":
-        levels = {"levels": tuple(fusion["levels"])} if "levels" in fusion else {}
-        sizes = {key: value for key, value in fusion.items() if key != "levels"}
-        fused = dict(convnext=make_convnext(**convnext, **types), fusion=Fusion(**sizes, **levels, **types))
+        sizes = {key: tuple(value) if key == "levels" else value for key, value in fusion.items()}
+        fused = dict(convnext=make_convnext(**convnext, **types), fusion=Fusion(**sizes, **types))
         if high < 0 or high % fused["convnext"].stride:
             raise UserError(
                 f"tokenizer.high: {high}, expected a multiple of the hierarchical encoder's stride "

@@ -394,14 +394,6 @@ class PixelBranch(nn.Module):
         """Images [B, H, W, 3] in [-1, 1] -> continuous z [B, h, w, code_dim] float32."""
         return self.quant_conv(self.encoder(images)).astype(jnp.float32)
 
-    def quantise(self, z: jax.Array, *, quantise: bool | jax.Array = True) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """See `SimVQ.__call__`."""
-        return self.quantizer(z, quantise=quantise)
-
-    def indices_to_codes(self, indices: jax.Array) -> jax.Array:
-        """int32 [B, h, w] -> [B, h, w, code_dim] float32."""
-        return self.quantizer.indices_to_codes(indices)
-
     def decode(self, code_map: jax.Array) -> jax.Array:
         """Code map [B, h, w, code_channels] -> images [B, H, W, 3] float32, not clipped."""
         return self.decoder(self.post_quant_conv(code_map), code_map).astype(jnp.float32)

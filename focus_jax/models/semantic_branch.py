@@ -86,7 +86,7 @@ class SemanticBranch(nn.Module):
     param_dtype: Any = jnp.float32
 
     def __post_init__(self) -> None:
-        if self.width % self.heads or self.width // self.heads % 4:
+        if self.width % (4 * self.heads):
             raise UserError(
                 f"semantic branch: width {self.width} with {self.heads} heads, expected heads of a multiple of 4 "
                 "channels"
@@ -106,14 +106,6 @@ class SemanticBranch(nn.Module):
         """Tokens [B, h, w, features] -> continuous z [B, h, w, code_dim] float32; they are `normalised` first."""
         return self.encoder(normalised(features)).astype(jnp.float32)
 
-    def quantise(self, z: jax.Array, *, quantise: bool | jax.Array = True) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """See `SimVQ.__call__`."""
-        return self.quantizer(z, quantise=quantise)
-
-    def indices_to_codes(self, indices: jax.Array) -> jax.Array:
-        """int32 [B, h, w] -> [B, h, w, code_dim] float32."""
-        return self.quantizer.indices_to_codes(indices)
-
     def decode(self, codes: jax.Array) -> jax.Array:
         """Codes [B, h, w, code_dim] -> [B, h, w, features] float32, to be held against `normalised` tokens."""
         return self.decoder(codes).astype(jnp.float32)
@@ -126,5 +118,5 @@ class SemanticBranch(nn.Module):
         out: z and quantised [B, h, w, code_dim] (straight-through), and what `SimVQ.__call__` gives.
         """
         z = self.encode(features)
-        quantised, out = self.quantise(z, quantise=quantise)
+        quantised, out = self.quantizer(z, quantise=quantise)
         return self.decode(quantised), {"z": z, "quantised": quantised, **out}

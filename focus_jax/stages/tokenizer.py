@@ -25,7 +25,7 @@ from focus_jax.training.state import Flat, Plan, Trained, all_params
 from focus_jax.training.step import Batch, Event, Metrics, put
 
 LOSS = ("reconstruction", "weights", "adversarial_from", "commitment", "codebook_start", "pixel_drop")
-WEIGHTS = (*("reconstruction", "pixel_quantiser", "semantic", "semantic_quantiser", "perceptual", "adversarial"),)
+WEIGHTS = ("reconstruction", "pixel_quantiser", "semantic", "semantic_quantiser", "perceptual", "adversarial")
 DROP = ("rate", "rows", "phases")
 RECONSTRUCTION = {"l1": jnp.abs, "l2": jnp.square}
 DEAD = 0.05  # a codebook of which less is in use is in trouble
@@ -169,7 +169,7 @@ class Stage:
 
     def alarms(self, step: int, figures: Mapping[str, float]) -> list[str]:
         """Codebooks that are dying, once their codes count."""
-        used = {name: figures.get(f"{name}_codebook_usage", 1.0) for name in self.tokenizer.branches}
+        used = {name: figures.get(f"{name}_codebook_usage", 1.0) for name in self.codes}
         if step <= self.loss.codebook_start:
             return []
         return [
@@ -182,9 +182,9 @@ class Stage:
     def weights(self, step: jax.Array) -> dict[str, Any]:
         w = self.loss.weights
         out: dict[str, Any] = {"reconstruction": w.reconstruction}
-        for name in self.tokenizer.branches:
+        for name in self.codes:
             out[f"{name}_quantiser"] = w[f"{name}_quantiser"]
-        if self.tokenizer.semantic is not None:
+        if "semantic" in self.codes:
             out["semantic"] = w.semantic
         if self.perceptual:
             out[self.perceptual_term] = w.perceptual
@@ -212,12 +212,13 @@ class Stage:
         self, params, batch: Batch, norm, rng: jax.Array, step: jax.Array
     ) -> tuple[dict[str, jax.Array], Metrics]:
         del norm
-        images, w = to_float(batch["image"]), batch["weight"].astype(jnp.float32)
+        (images, high), w = pictures(batch), batch["weight"].astype(jnp.float32)
         total = lambda per_row: jnp.sum(w * per_row)
         mean = lambda x: jnp.mean(x.astype(jnp.float32).reshape(x.shape[0], -1), axis=1)  # [B, ...] -> [B]
         fake, out = self.tokenizer.apply(
             {"params": params["tokenizer"]},
-            *pictures(batch),
+            images,
+            high,
             quantise={name: (name not in self.started) | (step >= self.loss.codebook_start) for name in self.codes},
             drop=self._drop(batch, rng, step),
         )
@@ -225,7 +226,7 @@ class Stage:
         sums |= {f"{name}_quantiser": total(mean(found["error"])) for name, found in out.items()}
         aux: Metrics = {"psnr": (total(psnr(batch["image"], to_uint8(fake))), w.sum()), **self._codes(out, w)}
         if "semantic" in out:
-            likeness = mean(cosine(out["semantic"]["decoded"], out["semantic"]["target"]))
+            likeness = _likeness(out["semantic"])
             sums["semantic"] = total(1.0 - likeness)
             aux["semantic_cosine"] = total(likeness), w.sum()
         if self.perceptual:
@@ -270,8 +271,7 @@ class Stage:
             "show/reconstruction": pair,
         }
         if "semantic" in out:
-            likeness = jnp.mean(cosine(out["semantic"]["decoded"], out["semantic"]["target"]), axis=(1, 2))
-            found["semantic_cosine"] = jnp.sum(w * likeness), w.sum()
+            found["semantic_cosine"] = jnp.sum(w * _likeness(out["semantic"])), w.sum()
         return found
 
     def start_codebooks(self, plan: Plan, trained: Trained, frozen: Flat, batch: Batch) -> tuple[Trained, Flat]:
@@ -291,6 +291,11 @@ class Stage:
             leaves[f"{quantizer}/code_transform/kernel"] = kernel
             leaves[f"{quantizer}/frozen_codebook"] = params[f"{quantizer}/frozen_codebook"] + shift
         return put(plan, trained, frozen, leaves)
+
+
+def _likeness(found: Mapping[str, jax.Array]) -> jax.Array:
+    """Cosine of decoded features with what they stand for, [B], a mean over positions."""
+    return jnp.mean(cosine(found["decoded"], found["target"]), axis=(1, 2))
 
 
 def pictures(batch: Batch) -> tuple[jax.Array, jax.Array | None]:
