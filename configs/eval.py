@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Benchmarks by name: `python -m focus_jax.evaluate --config=configs/eval.py:NAME --checkpoint=DIR`.
 
-reconstruction          the tokenizer on held-out photographs: PSNR, SSIM, perceptual distance, codebook usage
+reconstruction          the tokenizer on held-out photographs: PSNR, SSIM, perceptual distance, rFID, codebook usage
 world_reconstruction    the same on the world, and what the checker reads off the reconstructions
 standins                linear probes on the stand-ins' features at the centres of objects
 questions               answers to questions about pictures
@@ -47,6 +47,9 @@ def reconstruction() -> ConfigDict:
     # Safetensors file with our paths perceptual/*, made by `convert import` from torchvision's VGG16 and LPIPS weights.
     # "" = random features of fixed seed; the figure is then called perceptual_random.
     c.perceptual = ""
+    # The same with our paths inception/*, from the weights of pytorch-fid (--format=inception); "" = no rfid. With few
+    # pictures rfid comes out too high, so that it compares only with one of as many pictures.
+    c.inception = ""
     c.shown = 16  # pictures in the report
     return c
 
@@ -69,7 +72,7 @@ def _world(evaluator: str, side: int, scenes: int = 1_000) -> ConfigDict:
 
 def world_reconstruction() -> ConfigDict:
     c = _world("reconstruction", side=64)
-    c.perceptual = ""
+    c.perceptual = c.inception = ""  # as in reconstruction
     c.probe_scenes = 4_000  # of the split train, on which probes of semantic features learn
     return c
 

@@ -28,10 +28,11 @@ Out of a run, one of its steps, or such a file:
 Formats: dualvitok (the whole tokenizer of ILLUME+, 999 keys: tokenizer/vit, tokenizer/semantic and tokenizer/pixel; for
 a config with one branch that one, the other's keys are passed over and counted; fusion and convnext of the form focus
 have no key in it, so that config.init needs entries of their own), patchgan, vgg16 (torchvision), lpips (the whole
-LPIPS module), lpips_lin (its five lin layers alone: vgg.pth of lpips), qwen2_vl_vision (the vision tower out of a file
-of Qwen2-VL, of the tower alone or of DualViTok), convnext (transformers' ConvNextBackbone), convnext_classifier (its
-ConvNextForImageClassification), convnext_timm (timm, or the trunk of open_clip's). The last two hold no norms of the
-output maps: these are set to one and zero, and counted.
+LPIPS module), lpips_lin (its five lin layers alone: vgg.pth of lpips), inception (the network of FID, for evaluate
+--config.inception: pt_inception-2015-12-05-6726825d.pth of pytorch-fid), qwen2_vl_vision (the vision tower out of a
+file of Qwen2-VL, of the tower alone or of DualViTok), convnext (transformers' ConvNextBackbone), convnext_classifier
+(its ConvNextForImageClassification), convnext_timm (timm, or the trunk of open_clip's). The last two hold no norms of
+the output maps: these are set to one and zero, and counted.
 Sources: .safetensors, or torch's .pth, .pt, .bin, .ckpt, read without torch and without running code from the file; a
 dictionary of tensors, or one named state_dict or model in a dictionary.
 A key that is unknown, missing or of another shape ends the command in one sentence.

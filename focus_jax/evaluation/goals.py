@@ -87,6 +87,7 @@ STAGES: dict[str, Stage] = {
             Figure("ssim", "structural similarity of reconstructions"),
             Figure("lpips", "perceptual distance of reconstructions", better=LOWER),
             Figure("perceptual_random", "distance in the features of a random network; not LPIPS", better=LOWER),
+            Figure("rfid", "Frechet distance of reconstructions' Inception features", better=LOWER),
             Figure("readback_colour", "objects whose colour the checker reads off the reconstruction", 0.95, 0.95),
             Figure("readback_count", "pictures whose number of objects it reads off", 0.95, 0.95),
             Figure("readback_place", "objects whose place it reads off", 0.95, 0.95),

@@ -6,7 +6,6 @@ checker then reads."""
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from skimage.metrics import structural_similarity
@@ -18,16 +17,12 @@ from data_pipelines.world import checker, scores
 from data_pipelines.world.examples import example
 from data_pipelines.world.scenes import Scene, scene
 from focus_jax.errors import UserError
-from focus_jax.evaluation import held_out, standins
+from focus_jax.evaluation import held_out, networks, standins
 from focus_jax.evaluation.figures import Figure, bootstrapped, clustered, mean, psnr, sums_by
-from focus_jax.evaluation.protocol import Checked, batches
-from focus_jax.models.perceptual import LPIPS
+from focus_jax.evaluation.protocol import Checked
 from focus_jax.models.semantic_branch import cosine
 from focus_jax.ops.sampling import bilinear
-from focus_jax.stages.tokenizer import to_float
-from focus_jax.training import store
 from focus_jax.training.metrics import histogram_figures
-from focus_jax.training.parts import unflatten
 
 
 def pictures(config: Any, high: int = 0) -> dict[str, np.ndarray]:
@@ -77,8 +72,8 @@ class Features:
             units.append((target / np.linalg.norm(target, axis=-1, keepdims=True)).mean(axis=(1, 2)))
             sums.append(target.mean(axis=(1, 2)))
             if boxes is not None:
-                centres = boxes[rows, :, :2] + boxes[rows, :, 2:] / 2
-                at.append([np.asarray(bilinear(x, jnp.asarray(centres))) for x in (decoded, target)])
+                points = jnp.asarray(standins.centres(boxes[rows]))
+                at.append([np.asarray(bilinear(x, points)) for x in (decoded, target)])
         self.cosine, self._units, self._means = (np.concatenate(x) for x in (cosines, units, sums))
         if boxes is not None:
             there = arrays["labels"][:, :, 0] >= 0
@@ -93,9 +88,9 @@ class Features:
 
 class Evaluator:
     """Figures: psnr and ssim (means over pictures), psnr_of_mean_picture (every picture replaced by their mean, what a
-    model that ignores its input can reach), perceptual_random or lpips; of a model with codes BRANCH_codebook_usage and
-    _perplexity; with a semantic branch semantic_cosine, of its decoded features with the frozen tower's, and
-    mean_feature_cosine, of one constant vector, the mean feature.
+    model that ignores its input can reach), perceptual_random or lpips; rfid where config.inception names weights; of a
+    model with codes BRANCH_codebook_usage and _perplexity; with a semantic branch semantic_cosine, of its decoded
+    features with the frozen tower's, and mean_feature_cosine, of one constant vector, the mean feature.
 
     On scenes of the world also readback_NAME for the names of scores.readback: what the checker reads off the
     reconstructions, beside what it reads off the originals; and how well a linear probe names attributes of objects
@@ -146,7 +141,7 @@ class Evaluator:
             "psnr": mean(psnr(images, given_back)),
             "psnr_of_mean_picture": mean(psnr(images, average)),
             "ssim": mean(ssim(images, given_back)),
-            **self._perceptual(images, given_back),
+            **self._distances(images, given_back),
         }
         for name, indices in codes.items():
             counts = np.bincount(indices.reshape(-1), minlength=model.config.model.tokenizer[name].codes)
@@ -187,22 +182,15 @@ class Evaluator:
             kept.append(bootstrapped(sums, lambda s: s[..., 0] / s[..., 1], len(y)))
         return out | {"probe_kept": min(kept)}
 
-    def _perceptual(self, a: np.ndarray, b: np.ndarray) -> Mapping[str, Figure]:
-        net = LPIPS()
-        shape = (1, *a.shape[1:])
-        if self.config.perceptual:
-            found = store.catalogue(self.config.perceptual, "raw", "config.perceptual")
-            targets = {p: jax.ShapeDtypeStruct(e.shape, jnp.float32) for p, e in found.entries.items()}
-            params = unflatten(store.read(found.entries, targets)).get("perceptual")
-            if params is None:
-                raise UserError(f"config.perceptual: {self.config.perceptual} holds no part perceptual.")
-        else:
-            boxed = jax.jit(net.init)(jax.random.key(0), jnp.zeros(shape), jnp.zeros(shape))["params"]
-            params = jax.tree.map(lambda x: getattr(x, "value", x), boxed, is_leaf=lambda x: hasattr(x, "value"))
-        distance = jax.jit(lambda p, x, y: net.apply({"params": p}, to_float(x), to_float(y)))
-        each = batches(len(a), self.config.batch_size)
-        found = [np.asarray(distance(params, a[rows], b[rows]))[:count] for rows, count in each]
-        return {"lpips" if self.config.perceptual else "perceptual_random": mean(np.concatenate(found))}
+    def _distances(self, a: np.ndarray, b: np.ndarray) -> dict[str, Figure]:
+        """Distances in the features of other networks."""
+        c = self.config
+        near = networks.perceptual_distance(a, b, c.perceptual, c.batch_size)
+        out = {"lpips" if c.perceptual else "perceptual_random": mean(near)}
+        if c.inception:
+            features = networks.Inceptions(c.inception, c.batch_size)
+            out["rfid"] = networks.frechet(features(a), features(b)), len(a), 0.0
+        return out
 
 
 def _readback(scenes: Sequence[Scene], images: np.ndarray) -> tuple[dict[str, Figure], list[str]]:
