@@ -113,3 +113,21 @@ def convnext(size: str) -> ConfigDict:
     return ConfigDict(
         dict(widths=(24, 48, 80, 112), depths=(1, 1, 2, 1), patch=4, layer_scale=0.1, scan=False, remat="none")
     )
+
+
+# Qwen2.5 (arXiv 2412.15115, Table 1): depth, width, heads, key heads, head width, inner width, tied.
+QWEN2 = {
+    "7b": (28, 3584, 28, 4, 128, 18_944, False),
+    "3b": (36, 2048, 16, 2, 128, 11_008, True),
+    "1.5b": (28, 1536, 12, 2, 128, 8_960, True),
+    "0.5b": (24, 896, 14, 2, 64, 4_864, True),
+    "tiny": (4, 96, 4, 2, 24, 192, True),
+}
+
+
+def llm(size: str, rows: int) -> ConfigDict:
+    """Language model of a size in QWEN2; rows: of the vocabulary, padding included."""
+    names = ("depth", "width", "heads", "kv_heads", "head_dim", "mlp", "tied")
+    tiny = size == "tiny"
+    sizes = dict(zip(names, QWEN2[size])) | dict(rows=rows, theta=1e4 if tiny else 1e6, eps=1e-6)
+    return ConfigDict(sizes | dict(scan=not tiny, remat="none" if tiny else "full"))

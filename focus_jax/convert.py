@@ -29,12 +29,12 @@ Formats: dualvitok (the whole tokenizer of ILLUME+, 999 keys: tokenizer/vit, tok
 a config with one branch that one, the other's keys are passed over and counted; fusion and convnext of the form focus
 have no key in it, so that config.init needs entries of their own), patchgan, vgg16 (torchvision), lpips (the whole
 LPIPS module), lpips_lin (its five lin layers alone: vgg.pth of lpips), inception (the network of FID, for evaluate
---config.inception: pt_inception-2015-12-05-6726825d.pth of pytorch-fid), qwen2_vl_vision (the vision tower out of a
-file of Qwen2-VL, of the tower alone or of DualViTok), convnext (transformers' ConvNextBackbone), convnext_classifier
-(its ConvNextForImageClassification), convnext_timm (timm, or the trunk of open_clip's). The last two hold no norms of
-the output maps: these are set to one and zero, and counted.
+--config.inception: pt_inception-2015-12-05-6726825d.pth of pytorch-fid), qwen2 (Qwen2.5 as Qwen2ForCausalLM, tied or
+not), qwen2_vl_vision (the vision tower out of a file of Qwen2-VL, of the tower alone or of DualViTok), convnext
+(transformers' ConvNextBackbone), convnext_classifier (its ConvNextForImageClassification), convnext_timm (timm, or the
+trunk of open_clip's). The last two hold no norms of the output maps: these are set to one and zero, and counted.
 Sources: .safetensors, or torch's .pth, .pt, .bin, .ckpt, read without torch and without running code from the file; a
-dictionary of tensors, or one named state_dict or model in a dictionary.
+dictionary of tensors, or one named state_dict or model in a dictionary; of several files their .index.json.
 A key that is unknown, missing or of another shape ends the command in one sentence.
 """
 
@@ -117,7 +117,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     names = ", ".join(formats.TABLES)
     into = commands.add_parser("import", help="a PyTorch checkpoint into a safetensors file with our paths")
     into.add_argument("--format", action="append", required=True, help=names)
-    into.add_argument("--source", action="append", required=True, help=".safetensors, .pth, .pt, .bin or .ckpt")
+    into.add_argument(
+        "--source", action="append", required=True, help=".safetensors, .pth, .pt, .bin, .ckpt or their .index.json"
+    )
     into.add_argument("--output", required=True, help="FILE.safetensors")
     into.add_argument("--config", help="FILE or FILE:ARGUMENT whose sizes to expect (default: the released sizes)")
     out = commands.add_parser("export", help="a run, step or safetensors file of ours into PyTorch keys")

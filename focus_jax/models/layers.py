@@ -59,3 +59,19 @@ class LayerNorm(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         scale, bias = scale_and_bias(self, x.shape[-1])
         return (normalised(x, self.eps) * scale + bias).astype(self.dtype)
+
+
+class RMSNorm(nn.Module):
+    """x over its root mean square on the last axis, times a scale; the square in float32, the scale as Qwen2 does it
+    after the cast."""
+
+    eps: float = 1e-6
+    dtype: Any = jnp.float32
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        scale = self.param("scale", named(nn.initializers.ones, ("norm",)), (x.shape[-1],), self.param_dtype)
+        x = x.astype(jnp.float32)
+        x = x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + self.eps)
+        return x.astype(self.dtype) * scale.astype(self.dtype)

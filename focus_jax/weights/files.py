@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -43,18 +44,50 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
         return len(self._keys)
 
 
+class Sharded(Mapping[str, np.ndarray]):
+    """Several files by their index, *.index.json as transformers writes it; each is opened when first asked."""
+
+    def __init__(self, path: epath.Path) -> None:
+        self._path, self._files = path, dict[str, Mapping[str, np.ndarray]]()
+        try:
+            self._map: dict[str, str] = dict(json.loads(path.read_text())["weight_map"])
+        except (ValueError, KeyError, TypeError, RecursionError) as e:
+            raise UserError(f"{path}: expected json with a weight_map from keys to files: {e!r}") from e
+        for name in set(self._map.values()):
+            if not isinstance(name, str) or name != epath.Path(name).name:
+                raise UserError(f"{path}: weight_map names {name!r}, expected files beside the index")
+            if not (path.parent / name).is_file():
+                raise UserError(f"{path}: {name} is not beside it, expected every file that weight_map names")
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        name = self._map[key]
+        if name not in self._files:
+            self._files[name] = read_weights(self._path.parent / name)
+        if key not in self._files[name]:
+            raise UserError(f"{self._path}: {name} does not hold {key}, which weight_map says it does")
+        return self._files[name][key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._map)
+
+    def __len__(self) -> int:
+        return len(self._map)
+
+
 def read_weights(path: epath.PathLike) -> Mapping[str, np.ndarray]:
-    """*.safetensors, or torch's *.pth, *.pt, *.bin, *.ckpt -> {key: array}.
+    """*.safetensors, torch's *.pth, *.pt, *.bin, *.ckpt, or the *.index.json of several of these -> {key: array}.
 
     Arrays of local safetensors and of torch's archives are read when they are asked for.
     """
     path = epath.Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
+    if path.name.endswith(".index.json"):
+        return Sharded(path)
     if path.suffix in (".pth", ".pt", ".bin", ".ckpt"):
         return TorchFile(path)
     if path.suffix != ".safetensors":
-        raise UserError(f"{path}: unknown kind of file, expected .safetensors, .pth, .pt, .bin or .ckpt")
+        raise UserError(f"{path}: unknown kind of file, expected .safetensors, .pth, .pt, .bin, .ckpt or .index.json")
     if "://" not in str(path):
         return SafetensorsFile(path)
     try:

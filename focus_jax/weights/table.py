@@ -123,8 +123,8 @@ class Table:
 
     name: the format's name; parts: prefixes of the paths of ours that it covers.
     shapes(config) -> {our path: shape}: the network in the sizes of config (a ConfigDict), of the release for None.
-    others: patterns of keys that a released file also holds and that belong to no part in this table; reading passes
-    over them, and `left_out` lists them so that a caller can say so.
+    others: patterns of keys that a released file may hold beside what a network has; reading passes over them, and
+    `left_out` lists them so that a caller can say so.
     prefixes: the rules' keys may stand under any one of these in a file; writing takes the first.
     constants: (pattern of paths of ours, value) that this format has no key for, because every network of its kind has
     that value there. Reading sets them, `set_to_constants` lists them so that a caller can say so, and writing refuses
@@ -177,9 +177,12 @@ class Table:
         return [path for path in paths if self.constant(path) is not None]
 
     def left_out(self, keys: Iterable[str], paths: Iterable[str] = ()) -> list[str]:
-        """Keys of theirs that `others` names, and those of the pieces that a network with these paths of ours lacks."""
+        """Keys that a network with these paths of ours has no use for, though the format knows them: those that
+        `others` names and those of the pieces that it lacks."""
+        paths = set(paths)
         patterns = [*self.others, *(piece.keys for piece in self.lacks(paths))]
-        return [key for key in keys if any(re.fullmatch(pattern, key) for pattern in patterns)]
+        used = lambda key: (found := self.our_path(key)) is not None and found[0] in paths
+        return [key for key in keys if any(re.fullmatch(pattern, key) for pattern in patterns) and not used(key)]
 
     def our_path(self, key: str) -> tuple[str, Rule] | None:
         """Key of theirs -> (path of ours in loop layout, its rule), None where the table has no such key."""

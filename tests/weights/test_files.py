@@ -4,6 +4,7 @@
 
 import collections
 import io
+import json
 import os
 import pickle
 import zipfile
@@ -196,3 +197,48 @@ def test_names(tmp_path):
     (tmp_path / "x.npz").write_bytes(b"")
     with pytest.raises(UserError, match="unknown kind of file, expected .safetensors"):
         read_weights(tmp_path / "x.npz")
+
+
+def sharded(folder, index=None):
+    """Two safetensors files and an index, {a: [1, 1], b: [2, 2]}."""
+    for name, value in (("a", 1.0), ("b", 2.0)):
+        write_weights(folder / f"{name}.safetensors", {name: np.full(2, value, np.float32)}, {})
+    path = folder / "model.safetensors.index.json"
+    path.write_text(
+        json.dumps({"weight_map": {"a": "a.safetensors", "b": "b.safetensors"}} if index is None else index)
+    )
+    return path
+
+
+def test_several_files_by_their_index(tmp_path):
+    found = read_weights(sharded(tmp_path))
+    assert list(found) == ["a", "b"] and len(found) == 2 and "c" not in found
+    np.testing.assert_array_equal(found["b"], [2, 2])
+
+
+@pytest.mark.parametrize(
+    "index, said",
+    [
+        ({"weights": {}}, "expected json with a weight_map"),
+        ([], "expected json with a weight_map"),
+        ({"weight_map": {"a": "../a.safetensors"}}, "expected files beside the index"),
+        ({"weight_map": {"a": 3}}, "expected files beside the index"),
+        ({"weight_map": {"a": "none.safetensors"}}, "none.safetensors is not beside it"),
+    ],
+)
+def test_an_index_that_misleads(tmp_path, index, said):
+    with pytest.raises(UserError, match=said):
+        read_weights(sharded(tmp_path, index))
+
+
+def test_an_index_that_names_the_wrong_file(tmp_path):
+    found = read_weights(sharded(tmp_path, {"weight_map": {"a": "b.safetensors"}}))
+    with pytest.raises(UserError, match="b.safetensors does not hold a, which weight_map says it does"):
+        found["a"]
+
+
+def test_an_index_nested_absurdly_deep(tmp_path):
+    path = tmp_path / "model.safetensors.index.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(UserError, match="expected json with a weight_map"):
+        read_weights(path)

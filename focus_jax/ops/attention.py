@@ -1,0 +1,40 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Causal attention of the language model: packed rows in training, a cache of keys in decoding, one contract."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+
+def attention(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    segments: jax.Array | None = None,
+    *,
+    starts: jax.Array | None = None,
+) -> jax.Array:
+    """Softmax attention of grouped queries; logits and softmax in float32.
+
+    Query t of a row looks at keys 0..t of its own segment; with starts, at keys 0..starts + t of the row's cache.
+
+    Args:
+      q: [B, T, heads, d]; k, v: [B, S, kv_heads, d]; heads is a multiple of kv_heads: query head h reads key head
+        h // (heads / kv_heads).
+      segments: int [B, T], which of the examples packed into a row a position belongs to, 0 = padding, which sees only
+        padding; None: one example a row. S must be T.
+      starts: int [B], how many keys of the cache stand before the first query. Not together with segments.
+
+    Returns: [B, T, heads, d] in q's dtype.
+    """
+    b, t, heads, d = q.shape
+    at = jnp.arange(t)[None] + (0 if starts is None else starts[:, None])  # [B or 1, T], the key a query stands at
+    mask = jnp.arange(k.shape[1])[None, None] <= at[:, :, None]  # [B or 1, T, S]
+    if segments is not None:
+        mask &= segments[:, :, None] == segments[:, None, :]
+    grouped = q.reshape(b, t, k.shape[2], heads // k.shape[2], d)
+    logits = jnp.einsum("btkgd,bskd->bkgts", grouped, k, preferred_element_type=jnp.float32) * d**-0.5
+    weights = jax.nn.softmax(jnp.where(mask[:, None, None], logits, -jnp.inf), axis=-1).astype(q.dtype)
+    return jnp.einsum("bkgts,bskd->btkgd", weights, v).reshape(q.shape)
