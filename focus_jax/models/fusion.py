@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from focus_jax.errors import UserError
 from focus_jax.models.layers import Dense, LayerNorm, at_token_boundary
 from focus_jax.models.parameters import named
-from focus_jax.models.qwen_vit import attention
+from focus_jax.ops.attention import attention
 
 PLACES = 128  # width of the sine positions
 

@@ -20,7 +20,7 @@ from focus_jax.errors import UserError
 from focus_jax.models.layers import Dense, RMSNorm, at_token_boundary
 from focus_jax.models.parameters import named
 from focus_jax.models.stack import run_stack
-from focus_jax.ops.attention import attention
+from focus_jax.ops.attention import causal_attention
 from focus_jax.ops.rope import rope_angles, rotate
 
 EMBEDDING_AXES = ("vocabulary", "embedding")
@@ -67,7 +67,7 @@ class Block(nn.Module):
     def __call__(
         self, carry: tuple[jax.Array, Any], angles: jax.Array, segments: jax.Array | None, starts: jax.Array | None
     ) -> tuple[jax.Array, Any]:
-        """angles [B or 1, T, d / 2]; segments, starts as in `attention`."""
+        """angles [B or 1, T, d / 2]; segments, starts as in `causal_attention`."""
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         dense = functools.partial(Dense, kernel_init=_NORMAL, **types)
         x, cache = carry
@@ -84,7 +84,7 @@ class Block(nn.Module):
             keys = keys.at[at].set(k.astype(keys.dtype), mode="drop")
             values = values.at[at].set(v.astype(values.dtype), mode="drop")
             k, v, cache = keys[layer].astype(q.dtype), values[layer].astype(q.dtype), (keys, values, layer + 1)
-        h = attention(q, k, v, segments, starts=starts).reshape(b, t, self.heads * self.head_dim)
+        h = causal_attention(q, k, v, segments, starts=starts).reshape(b, t, self.heads * self.head_dim)
         x = at_token_boundary(x + dense(width, use_bias=False, name="o")(h))
         h = RMSNorm(self.eps, **types, name="mlp_norm")(x)
         gate = nn.silu(dense(self.mlp, use_bias=False, name="gate")(h))
@@ -146,7 +146,7 @@ class Qwen2(nn.Module):
     ) -> jax.Array:
         """Embeddings [B, T, D] -> hidden states [B, T, D] after the last norm.
 
-        positions: int [B, T], of a position inside its example, None = 0..T-1; segments as in `attention`.
+        positions: int [B, T], of a position inside its example, None = 0..T-1; segments as in `causal_attention`.
         """
         positions = jnp.arange(x.shape[1])[None] if positions is None else positions
         return self._run((x.astype(self.dtype), None), positions, segments, None)[0]

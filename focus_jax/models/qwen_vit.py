@@ -20,6 +20,7 @@ from focus_jax.errors import UserError
 from focus_jax.models.layers import Dense, LayerNorm, at_token_boundary
 from focus_jax.models.parameters import named
 from focus_jax.models.stack import run_stack
+from focus_jax.ops.attention import attention
 from focus_jax.ops.dense import dense
 from focus_jax.ops.resize import bicubic_antialias
 from focus_jax.ops.rope import rope_angles, rotate
@@ -77,19 +78,6 @@ def grid_positions(height: int, width: int, merge: int) -> np.ndarray:
     at = np.stack(np.meshgrid(np.arange(height), np.arange(width), indexing="ij"), axis=-1)
     at = at.reshape(height // merge, merge, width // merge, merge, 2).transpose(0, 2, 1, 3, 4)
     return at.reshape(-1, 2)
-
-
-def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-    """Full attention; logits and softmax in float32.
-
-    q, k, v: [B, N, heads, d]; mask: bool, broadcasts to [B, heads, N, N], True where a query may look.
-    Returns: [B, N, heads, d] in q's dtype.
-    """
-    logits = jnp.einsum("bnhd,bmhd->bhnm", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
-    if mask is not None:
-        logits = jnp.where(mask, logits, jnp.finfo(jnp.float32).min)
-    weights = jax.nn.softmax(logits, axis=-1).astype(q.dtype)
-    return jnp.einsum("bhnm,bmhd->bnhd", weights, v)
 
 
 def quick_gelu(x: jax.Array) -> jax.Array:

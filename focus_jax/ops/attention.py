@@ -1,6 +1,6 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Causal attention of the language model: packed rows in training, a cache of keys in decoding, one contract."""
+"""Attention: full, of encoders and of queries on maps; causal, of the language model; logits and softmax in float32."""
 
 from __future__ import annotations
 
@@ -8,7 +8,20 @@ import jax
 import jax.numpy as jnp
 
 
-def attention(
+def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """Full attention.
+
+    q: [B, N, heads, d]; k, v: [B, M, heads, d]; mask: bool, broadcasts to [B, heads, N, M], True where one may look.
+    Returns: [B, N, heads, d] in q's dtype.
+    """
+    logits = jnp.einsum("bnhd,bmhd->bhnm", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
+    if mask is not None:
+        logits = jnp.where(mask, logits, jnp.finfo(jnp.float32).min)
+    weights = jax.nn.softmax(logits, axis=-1).astype(q.dtype)
+    return jnp.einsum("bhnm,bmhd->bnhd", weights, v)
+
+
+def causal_attention(
     q: jax.Array,
     k: jax.Array,
     v: jax.Array,
@@ -16,7 +29,7 @@ def attention(
     *,
     starts: jax.Array | None = None,
 ) -> jax.Array:
-    """Softmax attention of grouped queries; logits and softmax in float32.
+    """Attention of grouped queries on what stands before them.
 
     Query t of a row looks at keys 0..t of its own segment; with starts, at keys 0..starts + t of the row's cache.
 
