@@ -131,3 +131,20 @@ def llm(size: str, rows: int) -> ConfigDict:
     tiny = size == "tiny"
     sizes = dict(zip(names, QWEN2[size])) | dict(rows=rows, theta=1e4 if tiny else 1e6, eps=1e-6)
     return ConfigDict(sizes | dict(scan=not tiny, remat="none" if tiny else "full"))
+
+
+def vocabulary(size: str) -> ConfigDict:
+    """Blocks of ids (focus_jax/sequence/vocabulary.py). Full: those of the released ILLUME+ model, whose 283,047 rows
+    are Qwen2.5's 151,936 and 131,111 more; the last 271 have no token there."""
+    if size == "full":
+        sizes = dict(words=151_643, tags=16, tag_step=64, spare=271)
+    else:
+        # Tags up to 256 px in steps of 16, the coarsest that buckets have; two spare rows that nothing uses.
+        sizes = dict(words=696, tags=16, tag_step=16, spare=8)
+    codes = dict(semantic_codes=semantic_branch(size).codes, pixel_codes=pixel_branch(size).codes)
+    return ConfigDict(sizes | codes)
+
+
+def text_tokenizer(size: str) -> str:
+    """Source of the text tokenizer (focus_jax/sequence/text.py): a name or a folder of the user's."""
+    return "qwen" if size == "full" else "world"

@@ -74,6 +74,14 @@ def test_third_party_table_names_every_direct_dependency():
     assert not missing
 
 
+def test_wheel_holds_every_file_of_the_packages():
+    """Modules go into it by themselves; what else lies in the two packages has to be named."""
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    wanted = {ROOT / package.replace(".", "/") / name for package, names in named.items() for name in names}
+    inside = [p for p in files() if p.relative_to(ROOT).parts[0] in ("focus_jax", "data_pipelines")]
+    assert {p for p in inside if p.suffix != ".py"} == wanted
+
+
 IMPORT = """
 import importlib, importlib.abc, sys, traceback
 
