@@ -10,7 +10,15 @@ BATCH = ("dcn_data", "data", "fsdp")  # the rows of a batch are spread over all 
 
 TABLES = {
     "data": (("batch", BATCH),),
-    "fsdp": (("batch", BATCH), ("conv_out", "fsdp"), ("dense_out", "fsdp"), ("conv_in", "fsdp"), ("codes", "fsdp")),
+    "fsdp": (
+        ("batch", BATCH),
+        ("conv_out", "fsdp"),
+        ("dense_out", "fsdp"),
+        ("conv_in", "fsdp"),
+        ("codes", "fsdp"),
+        ("vocab", "fsdp"),
+        ("embed", "fsdp"),
+    ),
     "fsdp_tensor": (
         ("batch", BATCH),
         ("conv_out", "tensor"),
@@ -18,6 +26,8 @@ TABLES = {
         ("conv_in", "fsdp"),
         ("dense_in", "fsdp"),
         ("codes", "fsdp"),
+        ("vocab", "tensor"),
+        ("embed", "fsdp"),
         ("channels", "tensor"),
     ),
 }

@@ -82,6 +82,15 @@ def partition_spec(shape: Sequence[int], names: Sequence[str | None], axes, mesh
     return PartitionSpec(*spec)
 
 
+def current() -> tuple[Any, tuple[tuple[str, Any], ...]] | None:
+    """Mesh and table in force while a function is traced, for ops that place their own work; None where one is missing.
+
+    They are those of `jax.set_mesh` and flax's `logical_axis_rules` (step.Compiled.scope).
+    """
+    mesh, axes = jax.sharding.get_abstract_mesh(), nn.get_logical_axis_rules()
+    return (mesh, axis_table(axes)) if mesh.size > 1 and axes else None
+
+
 def logical_names(boxed: Mapping[str, Any]) -> dict[str, tuple[str | None, ...]]:
     """{path: logical axis names} of a nested dict of parts whose leaves may be flax LogicallyPartitioned boxes."""
     out = {}

@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Meshes, tables, schedules and the feed."""
 
+import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 from jax.sharding import PartitionSpec as P
 
 from configs import sharding as tables
@@ -18,6 +20,22 @@ def test_mesh_shape():
     assert sharding.mesh_shape({**SIZES, "fsdp": -1}, 8) == (1, 1, 4, 2)
     with pytest.raises(UserError, match="does not fit 6 devices"):
         sharding.mesh_shape({**SIZES, "fsdp": -1, "tensor": 4}, 6)
+
+
+def test_current_mesh_and_table():
+    """Both have to be there; axes that no table places are whole."""
+    mesh, axes = sharding.make_mesh(SIZES), sharding.axis_table(tables.TABLES["fsdp_tensor"])
+    found = []
+    note = jax.jit(lambda x: found.append(sharding.current()) or x)
+    note(0)
+    with jax.set_mesh(mesh):
+        note(0.0)
+        with nn.logical_axis_rules(axes):
+            note(np.int8(0))
+    assert found[:2] == [None, None]
+    assert found[2][0].shape == mesh.shape and found[2][1] == axes
+    with jax.set_mesh(sharding.make_mesh(dict.fromkeys(SIZES, 1), jax.devices()[:1])), nn.logical_axis_rules(axes):
+        assert sharding.current() is None
 
 
 @pytest.mark.parametrize(
