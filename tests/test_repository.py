@@ -46,8 +46,9 @@ def test_header_stands_in_every_source_file():
 
 
 def test_size_of_every_file_is_below_two_megabytes():
-    large = {str(p.relative_to(ROOT)): p.stat().st_size for p in files() if p.stat().st_size > 2 * 2**20}
-    assert not large
+    """But for the shipped checkpoints, whose sum test_assets.py holds below 12."""
+    small = [p for p in files() if p.parent.name != "assets"]
+    assert not {str(p.relative_to(ROOT)): p.stat().st_size for p in small if p.stat().st_size > 2 * 2**20}
 
 
 def test_requirements_are_pinned_with_hashes_and_free_of_torch_and_tensorflow():
