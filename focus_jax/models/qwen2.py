@@ -21,9 +21,9 @@ from focus_jax.models.layers import Dense, RMSNorm, at_token_boundary
 from focus_jax.models.parameters import named
 from focus_jax.models.stack import run_stack
 from focus_jax.ops.attention import causal_attention
+from focus_jax.ops.cross_entropy import HEAD_AXES
 from focus_jax.ops.rope import rope_angles, rotate
 
-EMBEDDING_AXES = ("vocabulary", "embedding")
 _NORMAL = nn.initializers.normal(0.02)
 
 
@@ -45,7 +45,7 @@ class Rows(nn.Module):
 
     @nn.compact
     def __call__(self) -> jax.Array:
-        return self.param("rows", named(_NORMAL, EMBEDDING_AXES), (self.rows, self.width), self.param_dtype)
+        return self.param("rows", named(_NORMAL, HEAD_AXES), (self.rows, self.width), self.param_dtype)
 
 
 class Block(nn.Module):

@@ -212,7 +212,8 @@ def cut(laid: Laid, length: int) -> Laid | None:
     arrays["labels"][-1] = IGNORE  # what it would say is gone
     if (arrays["labels"] == IGNORE).all():
         return None
-    return dataclasses.replace(laid, **arrays, whole=tuple(span for span in laid.whole if span[1] <= length))
+    whole = tuple(span for span in laid.whole if span[1] <= length)
+    return Laid(**arrays, counts=laid.counts, whole=whole)
 
 
 def pack(examples: Sequence[Laid], length: int, sizes: Sizes, pad: int) -> tuple[Laid, list[int]]:

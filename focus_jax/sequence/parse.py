@@ -64,17 +64,17 @@ def parse(ids: Sequence[int], vocabulary: Vocabulary, tokenizer: TextTokenizer, 
             problems.append(f"{vocabulary.name(i) if 0 <= i < vocabulary.padded else i} has no place in an answer")
     if not ended:
         problems.append("it does not end")
-    grids = [sizes.semantic, sizes.pixel]
-    whole = (
-        [_grid(level, found, grid, problems) for level, (found, grid) in enumerate(zip(codes, grids))] if image else []
-    )
+    drawn = None
+    if image:
+        semantic, pixel = _grid(0, codes[0], sizes.semantic, problems), _grid(1, codes[1], sizes.pixel, problems)
+        drawn = None if semantic is None or pixel is None else (semantic, pixel)
     said = [] if spoken is None else _names(tokenizer.decode(words[:spoken]))
     return Answer(
         text=tokenizer.decode(words).strip(),
         names=tuple(said),
         segments=spoken is not None,
         size=(tags["height"], tags["width"]) if len(tags) == 2 else None,
-        codes=None if not image or any(x is None for x in whole) else (whole[0], whole[1]),  # type: ignore[assignment]
+        codes=drawn,
         problems=tuple(dict.fromkeys(problems)),
     )
 

@@ -30,8 +30,8 @@ def coloured(laid: Laid, vocabulary: Vocabulary, tokenizer: TextTokenizer) -> Te
     learnt = [False, *(label != IGNORE for label in laid.labels[:-1])]
     rows = zip(laid.segments, laid.roles, laid.conditions, learnt, laid.ids, laid.features, strict=True)
     special = lambda row: row[1] == Role.TEXT and row[4] not in vocabulary.text
-    for (segment, role, condition, said, marked), run in itertools.groupby(rows, lambda r: (*r[:4], special(r))):
-        run = list(run)
+    for (segment, role, condition, said, marked), group in itertools.groupby(rows, lambda r: (*r[:4], special(r))):
+        run = list(group)
         ids = [int(r[4]) for r in run]
         style = f"{'dim' if marked else COLOURS[Role(role)]}{' underline' if said else ''}"
         if not segment:
