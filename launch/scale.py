@@ -26,10 +26,9 @@ Made by `make scale`: the real train step of each full-size stage, compiled ahea
 TPU. Memory is XLA's `memory_analysis` of one device; collectives are how many run in a step and the bytes they leave on
 a device; TFLOP are model FLOPs (docs/benchmarks.md says which); the step time is an estimate at the stated MFU, not a
 measurement: nothing has run on a TPU yet. Under the fsdp table no argument or output above 64 MiB may be whole on every
-device; the line below the table counts those that are.
+device; the line below the table counts those that are. Compile times are of two cores, mostly busy with other work.
 
 """
-
 
 RUN = """## A whole run
 
