@@ -13,6 +13,8 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
 # (config, topology, shape): the costliest shape of the stage, and the square one most of its steps see.
 JOBS = [
     ("stage1_tokenizer", "v5e:16x16", "0/256x256"),
