@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -43,22 +44,20 @@ def perceptual_distance(a: np.ndarray, b: np.ndarray, file: str, batch_size: int
     else:
         params = nn.unbox(jax.jit(net.init)(jax.random.key(0), jnp.zeros(shape), jnp.zeros(shape)))["params"]
     distance = jax.jit(lambda p, x, y: net.apply({"params": p}, to_float(x), to_float(y)))
-    each = batches(len(a), batch_size)
-    return np.concatenate([np.asarray(distance(params, a[rows], b[rows]))[:count] for rows, count in each])
+    return _in_batches(functools.partial(distance, params), batch_size, a, b)
 
 
-class Inceptions:
-    """Features of the Inception-v3 that FID is defined on; file: its imported weights. Raises: UserError."""
+def rfid(a: np.ndarray, b: np.ndarray, file: str, batch_size: int) -> float:
+    """FID of two sets of pictures uint8 [N, H, W, 3]; file: imported weights of its Inception-v3. Raises: UserError."""
+    params = imported(file, inception.PART, inception.shapes(), "config.inception")
+    features = jax.jit(lambda p, x: Inception().apply({"params": p}, to_float(x)))
+    return frechet(*(_in_batches(functools.partial(features, params), batch_size, x) for x in (a, b)))
 
-    def __init__(self, file: str, batch_size: int):
-        self._params = imported(file, inception.PART, inception.shapes(), "config.inception")
-        self._batch_size = batch_size
-        self._apply = jax.jit(lambda p, x: Inception().apply({"params": p}, to_float(x)))
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """uint8 [N, H, W, 3] -> float32 [N, 2048]."""
-        each = batches(len(images), self._batch_size)
-        return np.concatenate([np.asarray(self._apply(self._params, images[rows]))[:n] for rows, n in each])
+def _in_batches(function: Callable[..., jax.Array], size: int, *arrays: np.ndarray) -> np.ndarray:
+    """function of the rows of arrays [N, ...], `size` at a time -> what it gives for all of them [N, ...]."""
+    each = batches(len(arrays[0]), size)
+    return np.concatenate([np.asarray(function(*(x[rows] for x in arrays)))[:count] for rows, count in each])
 
 
 def frechet(a: np.ndarray, b: np.ndarray) -> float:

@@ -258,14 +258,14 @@ class Checked:
         return batches(total, self.batch_size)
 
     def _call(self, method: str) -> Callable[..., Any]:
-        if not callable(function := getattr(self.model, method, None)):
-            able = [m for m in METHODS if callable(getattr(self.model, m, None))]
+        if not self.can(method):
+            able = [m for m in METHODS if self.can(m)]
             label = getattr(self.model, "label", type(self.model).__name__)
             raise UserError(
                 f"{label}: this checkpoint cannot {method}, which the "
                 f"benchmark {self.benchmark} needs; it can {', '.join(able) or 'do nothing that is measured'}."
             )
-        return function
+        return getattr(self.model, method)
 
     def _wrong(self, method: str, found: str, expected: str) -> None:
         raise UserError(f"{self.benchmark}: the model's {method} returned {found}, expected {expected}.")

@@ -188,8 +188,7 @@ class Evaluator:
         near = networks.perceptual_distance(a, b, c.perceptual, c.batch_size)
         out = {"lpips" if c.perceptual else "perceptual_random": mean(near)}
         if c.inception:
-            features = networks.Inceptions(c.inception, c.batch_size)
-            out["rfid"] = networks.frechet(features(a), features(b)), len(a), 0.0
+            out["rfid"] = networks.rfid(a, b, c.inception, c.batch_size), len(a), 0.0
         return out
 
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from focus_jax.errors import UserError
-from focus_jax.models.fusion import centres, sine_positions
+from focus_jax.models.fusion import cells, sine_positions
 from focus_jax.models.layers import Dense, LayerNorm, at_token_boundary
 from focus_jax.models.parameters import named
 from focus_jax.ops.attention import attention
@@ -43,14 +43,13 @@ class Layer(nn.Module):
         gate = lambda name: jnp.tanh(
             self.param(name, named(nn.initializers.zeros, ("norm",)), (1,), self.param_dtype)
         ).astype(self.dtype)
-        at = centres(*level.shape[1:3])[None]
+        at, inside = cells(*level.shape[1:3], extent)
         mark = self.param("level", named(nn.initializers.normal(0.02), ("norm",)), (width,), self.param_dtype)
         seen = Dense(width, **types, name="map")(level.reshape(b, -1, level.shape[-1])) + mark.astype(self.dtype)
         seen = LayerNorm(**types, name="map_norm")(seen)
-        key = dense(width, "key")(seen) + dense(width, "place")(sine_positions(at / extent[:, None]))
-        mask = jnp.all(at < extent[:, None], axis=-1)[:, None, None]
+        key = dense(width, "key")(seen) + dense(width, "place")(sine_positions(at))
         query = dense(width, "query")(LayerNorm(**types, name="norm1")(h))
-        out = attention(split(query), split(key), split(dense(width, "value")(seen)), mask)
+        out = attention(split(query), split(key), split(dense(width, "value")(seen)), inside[:, None, None])
         h = at_token_boundary(h + gate("gamma") * dense(width, "out")(out.reshape(h.shape)))
         x = nn.gelu(dense(self.mlp_ratio * width, "fc1")(LayerNorm(**types, name="norm2")(h)), approximate=False)
         return at_token_boundary(h + gate("beta") * dense(width, "fc2")(x))

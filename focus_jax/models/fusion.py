@@ -42,6 +42,13 @@ def sine_positions(at: jax.Array, dim: int = PLACES) -> jax.Array:
     return jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(*at.shape[:-1], dim)
 
 
+def cells(height: int, width: int, extent: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Of a grid on the padded high-resolution picture: places of its cells in the picture itself, of 0..1,
+    [B, N, (y, x)], and which of them show it and no padding, bool [B, N]; extent as in `Fusion`."""
+    at = centres(height, width)[None]
+    return at / extent[:, None], jnp.all(at < extent[:, None], axis=-1)
+
+
 class Fusion(nn.Module):
     """Eq. 2: E' = X'_L + CrossAttn(X'_L, X'_H).
 
@@ -82,14 +89,14 @@ class Fusion(nn.Module):
             if level not in maps:
                 raise UserError(f"fusion.levels: {level} is none of the encoder's maps ({', '.join(maps)})")
             x = maps[level]
-            at = centres(*x.shape[1:3])[None]
+            at, inside = cells(*x.shape[1:3], extent)
             x = LayerNorm(**types, name=f"norm_{level}")(x.reshape(b, -1, x.shape[-1]))
             init = named(nn.initializers.normal(0.02), ("norm",))
             mark = self.param(f"level_{level}", init, (self.width,), self.param_dtype)
             key = Dense(self.width, kernel_init=soft, **types, name=f"key_{level}")(x) + mark.astype(self.dtype)
-            keys.append(key + place(sine_positions(at / extent[:, None])))
+            keys.append(key + place(sine_positions(at)))
             values.append(Dense(self.width, **types, name=f"value_{level}")(x))
-            seen.append(jnp.all(at < extent[:, None], axis=-1))
+            seen.append(inside)
         split = lambda x: x.reshape(b, -1, self.heads, self.width // self.heads)
         key, value = jnp.concatenate(keys, axis=1), jnp.concatenate(values, axis=1)
         mask = jnp.concatenate(seen, axis=1)[:, None, None]

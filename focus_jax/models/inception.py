@@ -18,7 +18,6 @@ import jax.numpy as jnp
 from focus_jax.models.parameters import CONV_AXES, named, scale_and_bias
 from focus_jax.ops import resize
 
-FEATURES = 2048
 EPS = 1e-3  # of the batch norms
 
 

@@ -47,7 +47,8 @@ def causal_attention(
     mask = jnp.arange(k.shape[1])[None, None] <= at[:, :, None]  # [B or 1, T, S]
     if segments is not None:
         mask &= segments[:, :, None] == segments[:, None, :]
-    grouped = q.reshape(b, t, k.shape[2], heads // k.shape[2], d)
-    logits = jnp.einsum("btkgd,bskd->bkgts", grouped, k, preferred_element_type=jnp.float32) * d**-0.5
-    weights = jax.nn.softmax(jnp.where(mask[:, None, None], logits, -jnp.inf), axis=-1).astype(q.dtype)
-    return jnp.einsum("bkgts,bskd->btkgd", weights, v).reshape(q.shape)
+    # The query heads that share a key head become more queries of that head.
+    kv_heads, shared = k.shape[2], heads // k.shape[2]
+    grouped = q.reshape(b, t, kv_heads, shared, d).swapaxes(2, 3).reshape(b, t * shared, kv_heads, d)
+    out = attention(grouped, k, v, jnp.repeat(mask, shared, axis=1)[:, None])
+    return out.reshape(b, t, shared, kv_heads, d).swapaxes(2, 3).reshape(q.shape)

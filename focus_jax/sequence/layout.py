@@ -35,6 +35,8 @@ class Role(enum.IntEnum):
     TARGET = 6  # a code of an image that is to be drawn
 
 
+Position = tuple[int, Role, int, int, bool]  # id, role, feature, condition, learn
+
 PLACEHOLDERS = {
     Role.SEMANTIC: vocab.SEMANTIC,
     Role.PIXEL: vocab.PIXEL,
@@ -103,7 +105,7 @@ class Writer:
 
     def __init__(self, vocabulary: Vocabulary, tokenizer: TextTokenizer, sizes: Sizes):
         self.vocabulary, self.tokenizer, self.sizes = vocabulary, tokenizer, sizes
-        self._rows: list[tuple[int, int, int, int, bool]] = []  # id, role, feature, condition, learn
+        self._rows: list[Position] = []
         self._whole: list[tuple[int, int]] = []
         self._images = self._regions = self._conditions = self._answers = 0
 
@@ -122,30 +124,26 @@ class Writer:
     # ----------------------------------------------------------------------------------------------- vectors
     def image(self) -> Writer:
         """The next image that is looked at: frame, rows of features of both levels, the adapter's queries."""
-        start = len(self._rows)
-        self.special(vocab.IMAGE)
-        for level, (role, grid) in enumerate(((Role.SEMANTIC, self.sizes.semantic), (Role.PIXEL, self.sizes.pixel))):
-            self.special(vocab.LEVEL[level])
-            first = self._images * grid[0] * grid[1]
-            for row in range(grid[0]):
-                self._vectors(role, first + row * grid[1], grid[1])
-                self.special(vocab.LINE_END)
-            self.special(vocab.LEVEL_END[level])
-        self.special(vocab.IMAGE_END)
-        self._vectors(Role.QUERY, self._images * self.sizes.queries, self.sizes.queries)
+        start, number = len(self._rows), self._images
+        grids = (Role.SEMANTIC, self.sizes.semantic), (Role.PIXEL, self.sizes.pixel)
+        self._framed(
+            [[self._vectors(role, (number * h + row) * w, w) for row in range(h)] for role, (h, w) in grids],
+            learn=False,
+        )
+        self._rows += self._vectors(Role.QUERY, number * self.sizes.queries, self.sizes.queries)
         self._images += 1
         return self._keep(start)
 
     def region(self, condition: int) -> Writer:
         """The next marked region."""
-        self._vectors(Role.REGION, self._regions, 1, condition)
+        self._rows += self._vectors(Role.REGION, self._regions, 1, condition)
         self._regions += 1
         return self
 
     def masks(self) -> Writer:
         """The mask tokens of an answer."""
         start = len(self._rows)
-        self._vectors(Role.MASK, self._answers * self.sizes.masks, self.sizes.masks)
+        self._rows += self._vectors(Role.MASK, self._answers * self.sizes.masks, self.sizes.masks)
         self._answers += 1
         return self._keep(start)
 
@@ -158,17 +156,13 @@ class Writer:
 
         Raises: UserError for a grid of another shape than the bucket's and for codes out of range.
         """
-        start = len(self._rows)
-        self.special(vocab.IMAGE, learn=True)
+        start, levels = len(self._rows), []
         for level, (codes, grid) in enumerate(((semantic, self.sizes.semantic), (pixel, self.sizes.pixel))):
             if np.shape(codes) != grid:
                 raise UserError(f"codes of level {level}: shape {list(np.shape(codes))}, expected {list(grid)}.")
-            self.special(vocab.LEVEL[level], learn=True)
-            for row in self.vocabulary.code_id(level, codes):
-                self._ids(row.tolist(), Role.TARGET, learn=True)
-                self.special(vocab.LINE_END, learn=True)
-            self.special(vocab.LEVEL_END[level], learn=True)
-        return self.special(vocab.IMAGE_END, learn=True)._keep(start)
+            ids = self.vocabulary.code_id(level, codes).tolist()
+            levels.append([[(i, Role.TARGET, 0, 0, True) for i in row] for row in ids])
+        return self._framed(levels, learn=True)._keep(start)
 
     # ---------------------------------------------------------------------------------------------- the result
     def done(self) -> Laid:
@@ -189,13 +183,24 @@ class Writer:
             tuple(self._whole),
         )
 
-    def _ids(self, ids: Iterable[int], role: Role = Role.TEXT, *, learn: bool = False, condition: int = 0) -> Writer:
-        self._rows += [(i, int(role), 0, condition, learn) for i in ids]
+    def _ids(self, ids: Iterable[int], *, learn: bool, condition: int = 0) -> Writer:
+        self._rows += [(i, Role.TEXT, 0, condition, learn) for i in ids]
         return self
 
-    def _vectors(self, role: Role, first: int, count: int, condition: int = 0) -> None:
+    def _vectors(self, role: Role, first: int, count: int, condition: int = 0) -> list[Position]:
         i = self.vocabulary.special[PLACEHOLDERS[role]]
-        self._rows += [(i, int(role), first + k, condition, False) for k in range(count)]
+        return [(i, role, first + k, condition, False) for k in range(count)]
+
+    def _framed(self, levels: Sequence[Sequence[list[Position]]], *, learn: bool) -> Writer:
+        """An image's frame around the rows of both levels."""
+        self.special(vocab.IMAGE, learn=learn)
+        for level, rows in enumerate(levels):
+            self.special(vocab.LEVEL[level], learn=learn)
+            for row in rows:
+                self._rows += row
+                self.special(vocab.LINE_END, learn=learn)
+            self.special(vocab.LEVEL_END[level], learn=learn)
+        return self.special(vocab.IMAGE_END, learn=learn)
 
     def _keep(self, start: int) -> Writer:
         self._whole.append((start, len(self._rows)))

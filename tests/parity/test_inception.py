@@ -18,6 +18,8 @@ from focus_jax.weights import inception as table
 from tests.parity import compare
 from tests.parity.reference_inception import Inception as Reference
 
+pytestmark = pytest.mark.parity
+
 
 @pytest.fixture(scope="module")
 def reference():

@@ -18,6 +18,7 @@ torch = pytest.importorskip("torch")
 
 from transformers import Qwen2Config, Qwen2ForCausalLM  # noqa: E402
 
+from configs import models  # noqa: E402
 from focus_jax.models import stack  # noqa: E402
 from focus_jax.models.qwen2 import qwen2  # noqa: E402
 from focus_jax.training.parts import flatten, unflatten  # noqa: E402
@@ -200,12 +201,11 @@ def test_greedy_decoding_as_generate(tied):
 
 
 def test_size_as_released():
-    """3,085,938,688 parameters of Qwen2.5-3B, 7,615,616,512 of 7B."""
-
-    def count(**sizes):
-        config = ConfigDict({"model": {"llm": SIZES | sizes | {"scan": True}}})
+    def count(size, rows):
+        config = ConfigDict({"model": {"llm": models.llm(size, rows)}})
         return sum(int(np.prod(s)) for s in table.shapes(config).values())
 
-    three = dict(rows=151_936, depth=36, width=2048, heads=16, kv_heads=2, head_dim=128, mlp=11_008)
-    seven = dict(rows=152_064, depth=28, width=3584, heads=28, kv_heads=4, head_dim=128, mlp=18_944, tied=False)
-    assert (count(**three), count(**seven)) == (3_085_938_688, 7_615_616_512)
+    assert count("3b", 151_936) == 3_085_938_688
+    assert count("7b", 152_064) == 7_615_616_512
+    assert count("1.5b", 151_936) == 1_543_714_304
+    assert count("0.5b", 151_936) == 494_032_768
