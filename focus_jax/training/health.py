@@ -8,6 +8,7 @@ The guard inside the step (skipping of updates that are not finite or spike) is 
 import contextlib
 import faulthandler
 import hashlib
+import itertools
 import json
 import socket
 import statistics
@@ -23,12 +24,25 @@ import jax
 import numpy as np
 from etils import epath
 from jax.experimental import multihost_utils
+from orbax.checkpoint import multihost
 
 from focus_jax.errors import UserError
 
 
 class TrainingStopped(UserError):
     """A run that must not go on; one sentence that says at which step and why."""
+
+
+_waits = itertools.count()  # a name for each wait: all processes wait in the same order
+
+
+def wait_for_all(hours: float = 24) -> None:
+    """All processes call this before a computation that they may begin long after each other, as after compiling.
+
+    A collective gives the others some seconds to come (Gloo: 30); this wait, which needs no device, as long as it is
+    told. Raises: jax.errors.JaxRuntimeError where one of them never comes.
+    """
+    multihost.get_barrier_sync_fn()(key=f"focus_jax {next(_waits)}", timeout_ms=int(hours * 3.6e6))
 
 
 def compare_hosts(**things: Any) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 
 import jax
 from etils import epath
-from jax.experimental import multihost_utils
 
 from data_pipelines.loader import Loader
 from data_pipelines.prepare import ensure_prepared
@@ -25,7 +24,7 @@ from focus_jax.training.checkpoint import Checkpoints, initial_params
 from focus_jax.training.feed import Feed
 from focus_jax.training.flops import peak_flops, train_flops
 from focus_jax.training.goodput import Goodput
-from focus_jax.training.health import SkipGuard, TrainingStopped, Watchdog, compare_hosts
+from focus_jax.training.health import SkipGuard, TrainingStopped, Watchdog, compare_hosts, wait_for_all
 from focus_jax.training.metrics import Metrics, Speed, Window
 from focus_jax.training.provenance import code_version
 
@@ -63,7 +62,7 @@ def train(config: Any, workdir: epath.PathLike, *, data_restart: bool = False) -
     if first_process:
         for source in (*config.data.sources, *config.data.validation):
             ensure_prepared(source)
-    multihost_utils.sync_global_devices("data prepared")
+    wait_for_all()
     loader = Loader(
         config.data,
         config.seed,
@@ -107,6 +106,7 @@ def train(config: Any, workdir: epath.PathLike, *, data_restart: bool = False) -
             with compiled.scope(), goodput.measure("compile"), speed.pause(), watchdog.pause():
                 built = compiled.train.lower(trained, frozen, batch).compile()
                 flops = train_flops(stage, trained.params, frozen, batch, config.accumulate)
+                wait_for_all()
             if config.hlo_dump and first_process:
                 name = f"step_{stream['height']}x{stream['width']}_{stream['batch_size']}.hlo.txt"
                 (workdir / name).write_text(built.as_text())
