@@ -8,6 +8,8 @@ numbers are the ones that learn within minutes on two cores.
 
 from ml_collections import ConfigDict
 
+from focus_jax.models.qwen_vit import vit_size
+
 
 def tokenizer(size: str) -> ConfigDict:
     """Dual tokenizer (FOCUS section 3.3): frozen encoders and their fusion, semantic branch, pixel branch, SimVQ."""
@@ -148,3 +150,37 @@ def vocabulary(size: str) -> ConfigDict:
 def text_tokenizer(size: str) -> str:
     """Source of the text tokenizer (focus_jax/sequence/text.py): a name or a folder of the user's."""
     return "qwen" if size == "full" else "world"
+
+
+def adapter(size: str) -> ConfigDict:
+    """Gated adapter (FOCUS Eq. 3-4): HyperSeg's sizes (arXiv 2411.17606), for the paper gives none."""
+    sizes = dict(queries=128, width=512, heads=8) if size == "full" else dict(queries=8, width=96, heads=4)
+    return ConfigDict(sizes | dict(levels=("res3", "res4", "res5")))
+
+
+def fusion_mlp(size: str) -> ConfigDict:
+    """MLP of FOCUS Eq. 1; the paper gives no inner width, this is the features' own."""
+    return ConfigDict(dict(hidden=vit(size).out))
+
+
+def sequence(size: str, bucket: tuple[int, int], length: int, learnt: int, pack: int, images: int) -> dict:
+    """`sequence` of a stream (data_pipelines/language.py) for pictures of a bucket (H, W): positions of a row, how many
+    of them may be learnt, examples packed into it, pictures it has room for."""
+    tower, stride = vit(size), 8 if size == "tiny" else 16
+    seen = vit_size(*bucket, tower.patch, tower.merge)
+    return dict(
+        length=length,
+        learnt=learnt,
+        pack=pack,
+        images=images,
+        too_long="drop",  # or "cut", where no picture is cut
+        vocabulary=vocabulary(size).to_dict(),
+        text_tokenizer=text_tokenizer(size),
+        semantic_grid=[side // (tower.patch * tower.merge) for side in seen],
+        pixel_grid=[side // stride for side in bucket],
+        queries=adapter(size).queries,
+        masks=MASKS[size],
+    )
+
+
+MASKS = {"full": 100, "tiny": 12}  # mask tokens of an answer (FOCUS: 100 queries)

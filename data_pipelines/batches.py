@@ -3,6 +3,7 @@
 """Batch k by random access: the rows of this host, made from their records. What the loader's workers run."""
 
 import json
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,13 @@ class Batches:
         elements = ordinal * size + order[rows]
         batch, problems = _empty(k, stream, elements), []
         for row, element in enumerate(elements.tolist()):
-            values, found = self._element(stream_id, stream, element)
+            pack = rows_lib.packed(stream)
+            pieces, found = [], []
+            for number in range(element * pack, (element + 1) * pack):
+                piece, wrong = self._element(stream_id, stream, number)
+                pieces.append(piece)
+                found += wrong
+            values = rows_lib.join(pieces, stream)
             for name, value in values.items():
                 batch[name][row] = value
             batch["bad"][row] = len(found)
@@ -46,7 +53,9 @@ class Batches:
         stream_id, stream, ordinal = self.schedule[k]
         size, mixture = stream["batch_size"], self.mixtures[stream_id]
         out = []
-        for element in (ordinal * size + seeds.permutation(size, self._seed, seeds.ROWS, k)).tolist():
+        pack = rows_lib.packed(stream)
+        rows = ordinal * size + seeds.permutation(size, self._seed, seeds.ROWS, k)
+        for element in (rows[:, None] * pack + np.arange(pack)).ravel().tolist():
             number, record = mixture[element]
             source = mixture.sources[number]
             try:
@@ -55,8 +64,8 @@ class Batches:
                 out.append(f"{source.name}:{source.where(record) if hasattr(source, 'where') else record}")
         return out
 
-    def _element(self, stream_id: int, stream: dict, element: int) -> tuple[dict, list[dict]]:
-        """The row of an element and what was wrong with the records that it should have come from."""
+    def _element(self, stream_id: int, stream: dict, element: int) -> tuple[Any, list[dict]]:
+        """The piece of an element and what was wrong with the records that it should have come from."""
         mixture = self.mixtures[stream_id]
         problems: list[dict] = []
         index = element
@@ -64,9 +73,9 @@ class Batches:
             number, record = mixture[index]
             source = mixture.sources[number]
             rng = seeds.generator(self._seed, seeds.AUGMENT, stream_id, element)
-            values, problem = _row(source, record, stream, rng=rng, **self._options)
+            piece, problem = _piece(source, record, stream, rng=rng, **self._options)
             if problem is None:
-                return values, problems
+                return piece, problems
             problems.append(problem | {"element": element})
             index = seeds.integer(self._seed, seeds.SUBSTITUTE, stream_id, element, attempt)
         raise DataError(
@@ -81,7 +90,8 @@ class Pass:
     def __init__(self, found: list, rows: dict, config: dict):
         self._found, self._rows, self._max_crop_loss = found, rows, config["max_crop_loss"]
         self._counts = [sum(map(len, sources)) for _, sources in found]
-        batches = [-(-count // stream["batch_size"]) for count, (stream, _) in zip(self._counts, found)]
+        full = [stream["batch_size"] * rows_lib.packed(stream) for stream, _ in found]
+        batches = [-(-count // records) for count, records in zip(self._counts, full)]
         self._starts = np.cumsum([0, *batches])
 
     def __len__(self) -> int:
@@ -101,21 +111,23 @@ class Pass:
         batch, problems = _empty(k, stream, elements), []
         for row, element in enumerate(elements.tolist()):
             batch["weight"][row] = 0
-            if element >= self._counts[part]:
-                continue
-            record, source = element, sources[0]
-            for source in sources:
-                if record < len(source):
-                    break
-                record -= len(source)
-            values, problem = _row(source, record, stream, max_crop_loss=self._max_crop_loss)
-            if problem is not None:
-                batch["bad"][row] = 1
-                problems.append(problem | {"k": k, "element": element})
-                continue
-            batch["weight"][row] = 1
-            for name, value in values.items():
-                batch[name][row] = value
+            pack, pieces = rows_lib.packed(stream), []
+            for number in range(element * pack, min((element + 1) * pack, self._counts[part])):
+                record, source = number, sources[0]
+                for source in sources:
+                    if record < len(source):
+                        break
+                    record -= len(source)
+                piece, problem = _piece(source, record, stream, max_crop_loss=self._max_crop_loss)
+                if problem is None:
+                    pieces.append(piece)
+                else:
+                    batch["bad"][row] += 1
+                    problems.append(problem | {"k": k, "element": number})
+            if pieces:
+                batch["weight"][row] = 1
+                for name, value in rows_lib.join(pieces, stream).items():
+                    batch[name][row] = value
         return batch | {"problems": json.dumps(problems)}
 
 
@@ -127,13 +139,13 @@ def _empty(k: int, stream: dict, elements: np.ndarray) -> dict:
     return batch | {"k": np.int64(k)}
 
 
-def _row(source, record: int, stream: dict, **options) -> tuple[dict, dict | None]:
-    """The row's values, and what is wrong with the record (None: nothing)."""
+def _piece(source, record: int, stream: dict, **options) -> tuple[Any, dict | None]:
+    """The record's piece, and what is wrong with the record (None: nothing)."""
     key = None
     try:
         example = source[record]
         key = example.id
-        return rows_lib.row(example, stream, **options), None
+        return rows_lib.piece(example, stream, **options), None
     except DataError as error:
         shard, number = source.where(record) if hasattr(source, "where") else (None, record)
-        return {}, {"source": source.name, "shard": shard, "record": number, "key": key, "reason": str(error)}
+        return None, {"source": source.name, "shard": shard, "record": number, "key": key, "reason": str(error)}

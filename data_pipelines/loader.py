@@ -74,6 +74,11 @@ class Loader:
                 f"data.{moved[0]}: is {value}, expected {type(value)()} with streams of shape class codes, which were "
                 "stored for the centre crop, not flipped."
             )
+        if self.config["flip"] and any("sequence" in stream for stream in self.schedule.streams):
+            raise DataError(
+                f"data.flip: is {self.config['flip']}, expected 0.0 with streams of sequences, whose words say what is "
+                "on the left."
+            )
         for stream in self.schedule.streams:
             if stream["shape_class"] not in rows_lib.FIELDS:
                 expected = ", ".join(rows_lib.FIELDS)
@@ -101,6 +106,8 @@ class Loader:
                 data = World(name=source["name"], split=source.get("split", split), **options)
             else:
                 path = _path(group, source)
+                if source["name"] in self.config["allow_missing"] and not epath.Path(path).is_dir():
+                    continue
                 if path not in self._manifests:
                     self._manifests[path] = read_manifest(path)
                 data = Shards(

@@ -5,11 +5,18 @@
 picture    image, and where the stream has `high`, the same crop at a long edge of so many pixels
 objects    image, and what stands where in it: category and attributes as numbers, boxes
 codes      picture's, and the codes that `prepare codes` stored with the record; crop and flip must be off
+language   conversations, one or several packed into a row, and the pictures that they show (language.py)
+slots      the same with words in place of the pictures (slots.py)
+
+A row is made of pieces, one an Example: of one, or where its stream packs them of several.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from data_pipelines import buckets, transforms
+from data_pipelines import buckets, language, transforms
 from data_pipelines.errors import DataError
 from data_pipelines.example import Example
 from data_pipelines.world import vocabulary
@@ -48,6 +55,7 @@ def codes_fields(stream: dict) -> Fields:
 
 
 FIELDS = {"picture": picture_fields, "objects": objects_fields, "codes": codes_fields}
+FIELDS |= dict.fromkeys(language.CLASSES, language.fields)
 
 
 def grids(stream: dict) -> dict[str, tuple[int, int]]:
@@ -67,8 +75,28 @@ def fields(stream: dict) -> Fields:
 COMMON: Fields = {"weight": ((), np.float32), "element": ((), np.uint32), "bad": ((), np.int32)}
 
 
+def packed(stream: dict) -> int:
+    """Of how many pieces a row is made."""
+    return stream["sequence"]["pack"] if stream["shape_class"] in language.CLASSES else 1
+
+
 def row(example: Example, stream: dict, **options) -> dict[str, np.ndarray]:
-    """One row of a stream. options: of transforms.place. Raises: DataError for an example that cannot give it."""
+    """The row of one example alone. Raises: DataError."""
+    return join([piece(example, stream, **options)], stream)
+
+
+def join(pieces: Sequence[Any], stream: dict) -> dict[str, np.ndarray]:
+    """The row of pieces, `packed` many at most and one at least."""
+    return language.join(pieces, stream) if stream["shape_class"] in language.CLASSES else pieces[0]
+
+
+def piece(example: Example, stream: dict, **options) -> Any:
+    """What an example brings to a row, for `join`. options: of transforms.place.
+
+    Raises: DataError for an example that cannot give it.
+    """
+    if stream["shape_class"] in language.CLASSES:
+        return language.piece(example, stream, **options)
     if not example.images:
         raise DataError(f"{example.id}: has no image, expected one.")
     bucket = stream["height"], stream["width"]

@@ -10,6 +10,7 @@ from data_pipelines.errors import DataError
 FIELDS: dict[str, Any] = {
     "sources": None,  # [{name, path, weight, reader, split, options}, ...]: all but name and path optional
     "validation": (),  # the same, read in full by `once`
+    "allow_missing": (),  # names of sources whose directory need not be there
     # [{steps, streams: [{shape_class, height, width, batch_size, share, and of some classes more}, ...]}, ...]
     "phases": None,
     "max_crop_loss": 0.2,  # a picture that loses more of its area to the crop is a bad record
@@ -53,4 +54,7 @@ def check(config: Any) -> dict:
             weight = source.get("weight", 1.0)
             if type(weight) not in (int, float) or not weight > 0:
                 raise DataError(f"data.{group}[{i}].weight: is {weight!r}, expected a number above 0.")
+    names = [source["name"] for group in ("sources", "validation") for source in data[group]]
+    if absent := [name for name in data["allow_missing"] if name not in names]:
+        raise DataError(f"data.allow_missing: {absent[0]} is none of its sources, {', '.join(names)}.")
     return data

@@ -112,12 +112,13 @@ def _objects(out: Example, scene: Scene, drawn: Drawing) -> None:
 
 
 def _panoptic(out: Example, scene: Scene, drawn: Drawing) -> None:
-    """Masks of all things and, last, of the ground; every pixel belongs to one of them."""
+    """Masks of all things and, last, of the ground with its colour; every pixel belongs to one of them."""
     _objects(out, scene, drawn)
     for k, instance in enumerate(out.instances):
         instance.mask = Mask.from_array(drawn.mask(k))
     ground = drawn.ids == 0
-    out.instances.append(Instance(category=GROUND, mask=Mask.from_array(ground), box=box(ground)))
+    colour = [scene.ground.colour]
+    out.instances.append(Instance(category=GROUND, attributes=colour, mask=Mask.from_array(ground), box=box(ground)))
     out.classes = class_names(scene.preset)
 
 

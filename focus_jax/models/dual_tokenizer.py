@@ -117,6 +117,19 @@ class DualTokenizer(nn.Module):
         maps, extent = self._maps(high if self.high else images)
         return low, self.fusion(low, maps, extent)
 
+    def understanding(
+        self, images: jax.Array, high: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array, dict[str, jax.Array] | None, jax.Array | None]:
+        """What the language model is told of pictures as in `tokens`: E' [B, h, w, C]; X_T, the pixel encoder's
+        features before quant_conv [B, h', w', code_dim]; the hierarchical encoder's maps {level: [B, H, W, C_level]}
+        and their extent as in `Fusion`, None in the form `illume`. No gradient reaches an encoder."""
+        low = jax.lax.stop_gradient(self.vit(vit_pixels(images, self._vit_size(*images.shape[1:3])))[0])
+        pixel = jax.lax.stop_gradient(self.pixel.features(images))
+        if self.fusion is None:
+            return low, pixel, None, None
+        maps, extent = self._maps(high if self.high else images)
+        return self.fusion(low, maps, extent), pixel, maps, extent
+
     def _maps(self, high: jax.Array | None) -> tuple[dict[str, jax.Array], jax.Array]:
         """The hierarchical encoder's maps, and the share of their height and width that is no padding [B, 2]."""
         if high is None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+BLOCK, BLOCKS = 32, 8  # queries of a block at least; blocks of a row at most, for each is compiled
+
 
 def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     """Full attention.
@@ -43,10 +45,30 @@ def causal_attention(
     Returns: [B, T, heads, d] in q's dtype.
     """
     b, t, heads, d = q.shape
+    if starts is None and t >= 2 * BLOCK:  # of the keys behind a block of queries nothing is computed
+        size = max(BLOCK, -(-t // BLOCKS))
+        parts = []
+        for start in range(0, t, size):
+            stop = min(start + size, t)
+            own = None if segments is None else (segments[:, start:stop], segments[:, :stop])
+            parts.append(_causal(q[:, start:stop], k[:, :stop], v[:, :stop], own, jnp.full(1, start)))
+        return jnp.concatenate(parts, axis=1)
+    return _causal(q, k, v, None if segments is None else (segments, segments), starts)
+
+
+def _causal(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    segments: tuple[jax.Array, jax.Array] | None,
+    starts: jax.Array | None,
+) -> jax.Array:
+    """`causal_attention` at once; segments: of queries [B, T] and of keys [B, S]; starts: int [B or 1]."""
+    b, t, heads, d = q.shape
     at = jnp.arange(t)[None] + (0 if starts is None else starts[:, None])  # [B or 1, T], the key a query stands at
     mask = jnp.arange(k.shape[1])[None, None] <= at[:, :, None]  # [B or 1, T, S]
     if segments is not None:
-        mask &= segments[:, :, None] == segments[:, None, :]
+        mask &= segments[0][:, :, None] == segments[1][:, None, :]
     # The query heads that share a key head become more queries of that head.
     kv_heads, shared = k.shape[2], heads // k.shape[2]
     grouped = q.reshape(b, t, kv_heads, shared, d).swapaxes(2, 3).reshape(b, t * shared, kv_heads, d)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -89,6 +90,11 @@ class Laid:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def learnt(self) -> int:
+        """How many of its positions are learnt."""
+        return int((self.labels != IGNORE).sum())
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
@@ -221,24 +227,32 @@ def cut(laid: Laid, length: int) -> Laid | None:
     return Laid(**arrays, counts=laid.counts, whole=whole)
 
 
-def pack(examples: Sequence[Laid], length: int, sizes: Sizes, pad: int) -> tuple[Laid, list[int]]:
+def pack(
+    examples: Sequence[Laid],
+    length: int,
+    sizes: Sizes,
+    pad: int,
+    images: int | None = None,
+    learnt: int | None = None,
+) -> tuple[Laid, list[int]]:
     """Examples after each other in one row of `length` positions.
 
+    pad: the id of padding. images, learnt: for how many pictures and learnt positions a row has room, None = any.
     Returns: the row, and the indices of the examples that did not fit; they are left out, the later ones still tried.
-    pad: the id of padding.
     """
     parts: list[dict[str, np.ndarray]] = []
-    used, left, whole, total = 0, [], [], np.zeros(4, int)
+    used, left, whole, total, learning = 0, [], [], np.zeros(4, int), 0
+    most = tuple(math.inf if room is None else room for room in (length, images, learnt))
     for i, one in enumerate(examples):
-        if used + len(one) > length:
+        if any(n > m for n, m in zip((used + len(one), total[0] + one.counts[0], learning + one.learnt), most)):
             left.append(i)
             continue
         arrays = dict(one.arrays)
-        images, regions, conditions, answers = total
+        seen, regions, conditions, answers = total
         before = {
-            Role.SEMANTIC: images,
-            Role.PIXEL: images,
-            Role.QUERY: images,
+            Role.SEMANTIC: seen,
+            Role.PIXEL: seen,
+            Role.QUERY: seen,
             Role.REGION: regions,
             Role.MASK: answers,
         }
@@ -248,7 +262,7 @@ def pack(examples: Sequence[Laid], length: int, sizes: Sizes, pad: int) -> tuple
         arrays["segments"] = np.full(len(one), len(parts) + 1, np.int32)
         parts.append(arrays)
         whole += [(used + start, used + stop) for start, stop in one.whole]
-        used, total = used + len(one), total + np.array(one.counts)
+        used, total, learning = used + len(one), total + np.array(one.counts), learning + one.learnt
     rest = length - used
     fill = dict(ids=pad, roles=Role.TEXT, features=0, conditions=0, labels=IGNORE, segments=0, positions=0)
     kind = lambda name: np.int8 if name == "roles" else np.int32
@@ -256,5 +270,5 @@ def pack(examples: Sequence[Laid], length: int, sizes: Sizes, pad: int) -> tuple
         name: np.concatenate([*(part[name] for part in parts), np.full(rest, value, kind(name))])
         for name, value in fill.items()
     }
-    images, regions, conditions, answers = (int(n) for n in total)
-    return Laid(**joined, counts=(images, regions, conditions, answers), whole=tuple(whole)), left
+    seen, regions, conditions, answers = (int(n) for n in total)
+    return Laid(**joined, counts=(seen, regions, conditions, answers), whole=tuple(whole)), left

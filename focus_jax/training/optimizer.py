@@ -1,6 +1,6 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""One optax transformation a group: AdamW (or SGD, for tests of exactness) with its own schedule.
+"""One optax transformation a group: AdamW, Muon for matrices (or SGD, for tests of exactness) with its own schedule.
 
 Clipping and guards are in step.py.
 """
@@ -9,6 +9,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import optax
+from optax import contrib
 
 from focus_jax.errors import UserError
 
@@ -44,7 +45,20 @@ def transformation(group: Any, steps: int) -> optax.GradientTransformation:
     rate = schedule(group, steps)
     if group.optimizer == "sgd":
         return optax.sgd(rate)
+    if group.optimizer == "muon":
+        return optax.chain(
+            contrib.scale_by_muon(beta=group.b1, weight_dimension_numbers=_matrices),
+            optax.add_decayed_weights(group.weight_decay),
+            optax.scale_by_learning_rate(rate),
+        )
     if group.optimizer != "adamw":
-        raise UserError(f"config.groups: optimizer {group.optimizer!r} is neither adamw nor sgd.")
+        raise UserError(f"config.groups: optimizer {group.optimizer!r} is none of adamw, muon, sgd.")
     decay = lambda params: {p: jnp.ndim(x) > 1 for p, x in params.items()}
     return optax.adamw(rate, b1=group.b1, b2=group.b2, weight_decay=group.weight_decay, mask=decay)
+
+
+def _matrices(params: dict[str, Any]) -> dict[str, contrib.MuonDimensionNumbers]:
+    """The last two dimensions of each leaf, as Muon wants to know them; those before count the layers of a stack."""
+    if vectors := [p for p, x in params.items() if jnp.ndim(x) < 2]:
+        raise UserError(f"config.groups: {vectors[0]} is no matrix, so its group's optimizer cannot be muon.")
+    return dict.fromkeys(params, contrib.MuonDimensionNumbers(reduction_axis=-2, output_axis=-1))

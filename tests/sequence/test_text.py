@@ -119,8 +119,12 @@ def ranks(qwen) -> dict[bytes, int]:
     return {base64.b64decode(token): int(rank) for token, rank in map(bytes.split, file.read_bytes().splitlines())}
 
 
+# Of what no Unicode assigns, the two libraries of regular expressions disagree whether it is a letter.
+ASSIGNED = st.characters(exclude_categories=("Cs", "Cn"))
+
+
 @settings(max_examples=100, deadline=None)
-@given(sample=st.text(max_size=40) | st.sampled_from(SAMPLES))
+@given(sample=st.text(ASSIGNED, max_size=40) | st.sampled_from(SAMPLES))
 def test_qwen_equals_the_plain_use_of_its_ranks(qwen, ranks, sample):
     """What the file means, without merges: a piece that has a rank is it; else neighbours join, lowest rank first."""
     expected = []

@@ -1,0 +1,112 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 0 of the language model: the tiny stand-in for Qwen2.5, which answers about scenes that are given as words.
+
+    python -m focus_jax.train --config=configs/stage0_language.py --workdir=runs/standins/llm
+
+`make standins` trains it with the image encoders; what it reaches and how long it takes is in docs/tiny.md. There is no
+full size: Qwen2.5 is imported (python -m focus_jax.convert import --format=qwen2).
+"""
+
+from ml_collections import ConfigDict
+
+from configs import models, sharding
+from focus_jax.sequence.vocabulary import Vocabulary
+
+BUCKET = (64, 64)
+
+
+def get_config() -> ConfigDict:
+    c = ConfigDict()
+    c.stage = "text_slots"  # focus_jax/stages/text_slots.py
+    c.name = "standins:llm"
+    c.seed = 0
+    c.compute_dtype = "float32"
+    sequence = models.sequence("tiny", BUCKET, length=304, learnt=64, pack=1, images=1)
+    c.model = ConfigDict()
+    c.model.vocabulary = models.vocabulary("tiny")
+    c.model.text_tokenizer = models.text_tokenizer("tiny")
+    c.model.llm = models.llm("tiny", Vocabulary(**c.model.vocabulary).padded)
+
+    c.loss = ConfigDict()
+    c.loss.text_mode = True  # only ids that may stand in a text count
+    c.loss.weights = ConfigDict({"text": 1.0, "semantic": 1.0, "pixel": 1.0})
+
+    c.init = ConfigDict({"llm": "random"})
+    c.init_weights = "ema"
+    c.alias = ConfigDict()
+    c.assign = (("llm/.*", "rest"), ("llm/.*/kernel", "matrices"))
+    c.groups = ConfigDict()
+    c.groups.rest = _group("adamw", 2e-3)
+    c.groups.matrices = _group("muon", 0.02)
+
+    c.mesh = ConfigDict({"dcn_data": 1, "data": 1, "fsdp": -1, "tensor": 1})
+    c.sharding = "data"
+    c.axes = ConfigDict(sharding.TABLES)
+    c.accumulate = 1
+
+    world = lambda preset, weight, **more: {
+        "name": f"world_{preset}",
+        "path": "",  # drawn as it is read, so that no question comes twice
+        "reader": "world",
+        "weight": weight,
+        "options": {"preset": preset, "tasks": ["panoptic", "questions", "caption"], "side": 64, **more},
+    }
+    stream = {
+        "shape_class": "slots",
+        "height": BUCKET[0],
+        "width": BUCKET[1],
+        "batch_size": 16,
+        "share": 1,
+        "sequence": sequence,
+    }
+    c.data = ConfigDict()
+    c.data.phases = [{"steps": 14_000, "streams": [stream]}]
+    c.data.sources = [world("easy", 1.0)]
+    c.data.validation = [world("easy", 1.0, count=256)]
+    c.data.max_crop_loss = 0.0
+    c.data.flip = 0.0
+    c.data.random_crop = False
+    c.data.workers = 1
+    c.data.threads = 1
+    c.data.prefetch = 16
+    c.data.verify = "auto"
+    c.data.bad_record_budget = 1_000  # scenes with more words than a cell holds
+
+    c.validate_every = 1_000
+    c.validate_batches = 16
+    c.validate_weights = "ema"
+    c.checkpoint_every = 500
+    c.checkpoint_keep = 1
+    c.best = "answer_accuracy"
+    c.log_every = 100
+    c.pictures_every = 1_000_000  # this stage shows none
+
+    c.health = ConfigDict()
+    c.health.spike = 20.0
+    c.health.warmup = 200
+    c.health.max_skipped = 10
+    c.health.watchdog = 20.0
+    c.profile_steps = (0, 0)
+    c.hlo_dump = False
+    c.compile_cache = "~/.cache/focus_jax/xla"
+    return c
+
+
+def _group(optimizer: str, lr: float) -> ConfigDict:
+    return ConfigDict(
+        {
+            "trained": True,
+            "dtype": "float32",
+            "optimizer": optimizer,
+            "lr": lr,
+            "schedule": "cosine",
+            "warmup": 200,
+            "b1": 0.95 if optimizer == "muon" else 0.9,
+            "b2": 0.95,
+            "weight_decay": 0.0,
+            "clip": 1.0,
+            "ema": 0.998,
+            "layers_from": 0,
+        }
+    )

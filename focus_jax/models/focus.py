@@ -1,0 +1,99 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""All of it, wired: what the language model is given. Pictures become vectors by role, sequences embeddings.
+
+Parameters are the parts by name (contract 1); `vit`, `convnext` and `pixel_encoder` are the understanding path's own
+or, by alias, the tokenizer's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from focus_jax.models.adapter import Adapter, Projectors
+from focus_jax.models.dual_tokenizer import dual_tokenizer
+from focus_jax.models.fusion import FusionMLP
+from focus_jax.models.qwen2 import qwen2
+from focus_jax.sequence.layout import Role
+
+ENCODERS = {"vit": "vit", "convnext": "convnext", "pixel_encoder": "pixel"}  # name of the path's own: the tokenizer's
+Vectors = Mapping[Role, jax.Array]  # [B, n, D] of the pictures of each row, one picture's after the other's
+
+
+class Focus:
+    """Networks of the understanding path; they hold no parameters.
+
+    model: config.model with tokenizer, fusion_mlp, adapter, llm; without tokenizer the language model alone. In the
+    form `illume` there is neither fusion nor adapter.
+    """
+
+    def __init__(self, model: Any, dtype: Any = jnp.float32):
+        self.llm = qwen2(**model.llm, dtype=dtype)
+        self.tokenizer = None
+        if "tokenizer" not in model:
+            return
+        self.tokenizer = dual_tokenizer(**model.tokenizer, dtype=dtype)
+        out = self.llm.width
+        self.fusion_mlp = FusionMLP(model.fusion_mlp.hidden, dtype=dtype)
+        self.projector = Projectors(out, dtype=dtype)
+        sizes = {k: tuple(v) if k == "levels" else v for k, v in model.adapter.items()}
+        self.adapter = Adapter(**sizes, out=out, dtype=dtype) if self.tokenizer.fusion is not None else None
+
+    def init(self, rng: jax.Array) -> dict[str, Any]:
+        """Parameters of all parts, boxed with their logical axes."""
+        rngs = [jax.random.fold_in(rng, i) for i in range(5)]
+        out = {"llm": self.llm.init(rngs[0], jnp.zeros((1, 2, self.llm.width)))["params"]}
+        if self.tokenizer is None:
+            return out
+        net, side = self.tokenizer, 4 * self.tokenizer.stride
+        images, high = jnp.zeros((1, side, side, 3)), jnp.zeros((1, net.reads_high, net.reads_high, 3))
+        out["tokenizer"] = net.init(rngs[1], images, high)["params"]
+        tokenizer = {"params": nn.unbox(out["tokenizer"])}
+        fused, pixel, maps, extent = net.apply(tokenizer, images, high, method="understanding")
+        out["fusion_mlp"] = self.fusion_mlp.init(rngs[2], fused)["params"]
+        out["projector"] = self.projector.init(rngs[3], fused, pixel)["params"]
+        if self.adapter is not None:
+            out["adapter"] = self.adapter.init(rngs[4], maps, extent)["params"]
+        return out
+
+    def vectors(self, params: Mapping[str, Any], images: jax.Array, high: jax.Array | None) -> Vectors:
+        """Pictures [B, I, H, W, 3] in [-1, 1], high the same at the tokenizer's `high`, -> vectors of each row.
+
+        params: parts with aliases resolved (training.parts.resolve); encoders get no gradient.
+        """
+        b, count = images.shape[:2]
+        flat = lambda x: None if x is None else x.reshape(b * count, *x.shape[2:])
+        path = dict(params["tokenizer"])
+        path |= {theirs: params[own] for own, theirs in ENCODERS.items() if own in params}
+        fused, pixel, maps, extent = self.tokenizer.apply(
+            {"params": path}, flat(images), flat(high), method="understanding"
+        )
+        fused = self.fusion_mlp.apply({"params": params["fusion_mlp"]}, fused)
+        semantic, pixel = self.projector.apply({"params": params["projector"]}, fused, pixel)
+        found = {Role.SEMANTIC: semantic, Role.PIXEL: pixel}
+        if self.adapter is not None:
+            found[Role.QUERY] = self.adapter.apply({"params": params["adapter"]}, maps, extent)
+        return {role: x.reshape(b, -1, self.llm.width) for role, x in found.items()}
+
+    def embeddings(
+        self, params: Mapping[str, Any], ids: jax.Array, roles: jax.Array, features: jax.Array, vectors: Vectors
+    ) -> jax.Array:
+        """ids, roles, features [B, T] as in sequence.layout.Laid, and vectors by role -> [B, T, D].
+
+        A position is a row of the embedding, or the vector of its role with its number.
+        """
+        out = self.llm.apply({"params": params["llm"]}, ids, method="embed")
+        if not vectors:
+            return out
+        starts, start = jnp.full(len(Role), -1, jnp.int32), 0
+        for role, x in vectors.items():
+            starts, start = starts.at[role].set(start), start + x.shape[1]
+        found = jnp.concatenate([x.astype(out.dtype) for x in vectors.values()], axis=1)
+        at = starts[roles]
+        chosen = jnp.take_along_axis(found, jnp.where(at < 0, 0, at + features)[..., None], axis=1)
+        return jnp.where((at < 0)[..., None], out, chosen)

@@ -1,0 +1,163 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 2: the frozen language model is shown pictures (FOCUS 3.5, Table 6). Projectors, fusion_mlp and adapter learn
+from the words of its answers.
+
+The loss is the cross-entropy of the learnt positions, over words alone (`text_mode`) or all ids; its terms are those of
+text, semantic and pixel ids, each a mean over its positions in the whole batch.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from focus_jax.errors import UserError
+from focus_jax.models.focus import Focus, Vectors
+from focus_jax.ops.cross_entropy import CrossEntropy, cross_entropy, sums_by_term
+from focus_jax.sequence.vocabulary import Vocabulary
+from focus_jax.stages.tokenizer import codes_fingerprint, to_float
+from focus_jax.training.parts import resolve
+from focus_jax.training.step import Batch, Metrics
+
+TERMS = ("text", "semantic", "pixel")
+SHAPE_CLASS = "language"
+
+
+def validate_stream(config: Any, stream: Mapping[str, Any], where: str, shape_class: str = SHAPE_CLASS) -> None:
+    """A stream must be laid out for this model: its ids, grids, queries and pictures. Raises: UserError."""
+    if stream["shape_class"] != shape_class:
+        raise UserError(f"{where}.shape_class: expected {shape_class}, found {stream['shape_class']!r}.")
+    sequence = dict(stream["sequence"])
+    for field in ("vocabulary", "text_tokenizer"):
+        given, own = sequence[field], config.model[field]
+        own = own.to_dict() if hasattr(own, "to_dict") else own
+        if (given.to_dict() if hasattr(given, "to_dict") else given) != own:
+            raise UserError(f"{where}.sequence.{field}: {given}, expected the model's, {own} (config.model.{field}).")
+    if "tokenizer" not in config.model:
+        return
+    focus = Focus(config.model)
+    net = focus.tokenizer
+    if stream.get("high", 0) != net.reads_high:
+        raise UserError(
+            f"{where}.high: {stream.get('high', 0)}, expected {net.reads_high}, the long edge of the pictures that the "
+            "hierarchical encoder reads (config.model.tokenizer.high; 0 for none)."
+        )
+    found = {f"{level}_grid": grid for level, grid in net.grids(stream["height"], stream["width"]).items()}
+    found["queries"] = focus.adapter.queries if focus.adapter is not None else 0
+    for field, expected in found.items():
+        given = tuple(sequence[field]) if field.endswith("grid") else sequence[field]
+        if given != expected:
+            raise UserError(f"{where}.sequence.{field}: {given}, expected {expected}, the model's.")
+
+
+def validate(config: Any) -> None:
+    """Checks vocabulary and loss section. Raises: UserError."""
+    vocabulary = Vocabulary(**config.model.vocabulary)
+    if config.model.llm.rows != vocabulary.padded:
+        raise UserError(
+            f"config.model.llm.rows: {config.model.llm.rows}, expected {vocabulary.padded}, the vocabulary's on device."
+        )
+    if set(config.loss) != {"text_mode", "weights"} or set(config.loss.weights) != set(TERMS):
+        raise UserError(f"config.loss: expected text_mode and weights with {', '.join(TERMS)}.")
+
+
+class Stage:
+    """Networks and loss of stage 2; see training.step.Stage for the protocol."""
+
+    events = ()
+
+    def __init__(self, config: Any):
+        self.config, self.loss = config, config.loss
+        self.vocabulary = Vocabulary(**config.model.vocabulary)
+        self.focus = Focus(config.model, jnp.dtype(config.compute_dtype))
+        self.tokenizer = self.focus.tokenizer
+        self.learnt = max(s["sequence"]["learnt"] for phase in config.data.phases for s in phase["streams"])
+        allowed = [(block.start, block.stop) for block in self.vocabulary.text_mode]
+        self.excluded = tuple(_between(allowed, self.vocabulary.rows)) if self.loss.text_mode else ()
+
+    def init(self, rng: jax.Array) -> dict[str, Any]:
+        return self.focus.init(rng)
+
+    def notes(self) -> list[str]:
+        return []
+
+    def alarms(self, step: int, figures: Mapping[str, float]) -> list[str]:
+        """Examples that never fit their row."""
+        share = figures.get("left_out", 0.0)
+        if share < 0.1:
+            return []
+        return [f"left_out {share:.2f}: so many of the examples are longer than their row (sequence.length, pack)"]
+
+    def codes_fingerprint(self, params: Mapping[str, Any]) -> str:
+        return codes_fingerprint(self.config.model.tokenizer, params["tokenizer"])
+
+    def weights(self, step: jax.Array) -> dict[str, Any]:
+        return {name: self.loss.weights[name] for name in (TERMS[:1] if self.loss.text_mode else TERMS)}
+
+    def _by_term(self, values: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
+        codes = {name: self.vocabulary.codes(level) for level, name in enumerate(TERMS[1:])}
+        sums = sums_by_term(values, labels, {name: (ids.start, ids.stop) for name, ids in codes.items()})
+        return {name: sums[name] for name in self.weights(jnp.zeros((), jnp.int32))}
+
+    def normalisers(self, batch: Batch) -> dict[str, jax.Array]:
+        labels = batch["labels"]
+        return self._by_term(jnp.broadcast_to(batch["weight"][:, None], labels.shape), labels)
+
+    def numerators(
+        self, params, batch: Batch, norm, rng: jax.Array, step: jax.Array
+    ) -> tuple[dict[str, jax.Array], Metrics]:
+        del norm, rng, step
+        at, labels, found = self.cross_entropy(params, batch)
+        return self._by_term(batch["weight"][:, None] * found.nll, labels), _figures(batch, at, labels, found)
+
+    def measures(self, params, batch: Batch) -> Metrics:
+        return _figures(batch, *self.cross_entropy(params, batch))
+
+    def vectors(self, params: Mapping[str, Any], batch: Batch) -> Vectors:
+        """What the pictures of a batch bring to its rows; params with aliases resolved."""
+        if "image" not in batch:
+            return {}
+        high = to_float(batch["high"]) if "high" in batch else None
+        return self.focus.vectors(params, to_float(batch["image"]), high)
+
+    def embeddings(self, params: Mapping[str, Any], batch: Batch) -> jax.Array:
+        """The rows of a batch as the language model reads them, [B, T, D]."""
+        params = resolve(params, self.config.alias)
+        return self.focus.embeddings(
+            params, batch["ids"], batch["roles"], batch["features"], self.vectors(params, batch)
+        )
+
+    def cross_entropy(self, params: Mapping[str, Any], batch: Batch) -> tuple[jax.Array, jax.Array, CrossEntropy]:
+        """The positions that may be learnt [B, K], in their order, their labels [B, K], and what is said there."""
+        llm, own = self.focus.llm, {"params": params["llm"]}
+        hidden = llm.apply(own, self.embeddings(params, batch), batch["positions"], batch["segments"])
+        head = llm.apply(own, method="head")
+        # Most positions are pictures and questions, which need no logits.
+        at = jnp.argsort(batch["labels"] < 0, axis=1, stable=True)[:, : self.learnt]
+        labels = jnp.take_along_axis(batch["labels"], at, axis=1)
+        hidden = jnp.take_along_axis(hidden, at[..., None], axis=1)
+        return at, labels, cross_entropy(hidden, head, labels, valid=self.vocabulary.rows, excluded=self.excluded)
+
+
+def _between(blocks: list[tuple[int, int]], stop: int) -> list[tuple[int, int]]:
+    """The ranges below `stop` that ascending blocks leave out."""
+    edges = [0, *(edge for block in blocks for edge in block), stop]
+    return [(a, b) for a, b in zip(edges[::2], edges[1::2]) if a < b]
+
+
+def _figures(batch: Batch, at: jax.Array, labels: jax.Array, found: CrossEntropy) -> Metrics:
+    """nll and accuracy by learnt position; answer_accuracy: of the first position of each answer; left_out: share of
+    the examples that did not fit."""
+    w = batch["weight"].astype(jnp.float32)
+    total = lambda x: jnp.sum(x, dtype=jnp.float32)
+    learnt = (labels >= 0) * w[:, None]
+    first = learnt * (jnp.diff(at, axis=1, prepend=-2) > 1)
+    there, left = jnp.max(batch["segments"], axis=1), batch["left_out"]  # examples of a row, and of those left out
+    return {
+        "nll": (total(learnt * jnp.where(labels >= 0, found.nll, 0.0)), learnt.sum()),
+        "accuracy": (total(learnt * found.correct), learnt.sum()),
+        "answer_accuracy": (total(first * found.correct), first.sum()),
+        "left_out": (total(w * left), total(w * (left + there))),
+    }
