@@ -128,7 +128,7 @@ def test_neither_rows_beside_it_nor_chunks_change_an_answer():
         for a, b in zip(again, together):
             np.testing.assert_allclose(a.log_p, b.log_p, atol=1e-4)
     for row in range(3):
-        one = jax.tree.map(lambda x: x[row : row + 1], settings)
+        one = jax.tree.map(lambda x, row=row: x[row : row + 1], settings)
         alone = conversation(slice(row, row + 1), slots=0).say(EVERYTHING, one, limit=12)
         assert alone[0].ids[: len(together[row].ids)] == together[row].ids
     other = conversation().say(EVERYTHING, decode.sampling(3, **SETTINGS | {"seeds": [8, 9, 7]}), limit=[12, 5, 9])
@@ -157,7 +157,7 @@ def test_other_lengths_and_settings_meet_the_same_programs():
 
 
 def test_turns_are_one_reading():
-    """What a conversation reads in turns, it would have read at once: its own answer, then new words, then it speaks."""
+    """What a conversation reads in turns it could have read at once: its own answer, then what follows."""
     one = conversation(slots=0)
     first = ids_of(one.say(EVERYTHING, limit=[4, 7, 5]))
     one.read(OTHERS, np.array([6, 11, 0]))
@@ -178,10 +178,18 @@ def test_a_cache_that_grows():
     assert narrow.state.cache.k.shape[2] == 64
 
 
-def test_compute_type_of_the_cache():
-    half = qwen2(**{f: getattr(MODEL, f) for f in ("rows", "depth", "width", "heads", "kv_heads", "head_dim", "mlp")})
-    state = jax.eval_shape(functools.partial(decode.begin, half.clone(dtype=jnp.bfloat16), rows=2, slots=32))
-    assert state.cache.k.dtype == state.hidden.dtype == jnp.bfloat16
+@pytest.mark.parametrize("scan", [False, True])
+def test_the_cache_is_written_in_place(scan):
+    """In the compute dtype; neither a step nor a call copies it."""
+    begin = lambda model: jax.eval_shape(functools.partial(decode.begin, model, rows=2, slots=4096))
+    half = begin(MODEL.clone(dtype=jnp.bfloat16))
+    assert half.cache.k.dtype == half.cache.v.dtype == half.hidden.dtype == jnp.bfloat16
+    model = MODEL.clone(depth=8, scan=scan)
+    state = begin(model)
+    params = jax.eval_shape(lambda: nn.unbox(model.init(jax.random.key(0), PROMPTS))["params"])
+    say = decode.say.lower(model, params, EVERYTHING, decode.sampling(2), state, np.ones(2, np.int32), steps=16)
+    memory, size = say.compile().memory_analysis(), 4 * state.cache.k.size
+    assert memory.alias_size_in_bytes >= 2 * size and memory.temp_size_in_bytes < size
 
 
 # -------------------------------------------------------------------------------------------------------- guidance
