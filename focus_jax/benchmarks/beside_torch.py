@@ -22,7 +22,7 @@ def import_torch() -> Any:
     try:
         import torch
     except ImportError as e:
-        raise UserError('benchmark tokenizer: the peer needs torch; pip install "focus_jax[convert]".') from e
+        raise UserError('benchmark: the peer needs torch; pip install "focus_jax[convert]".') from e
     return torch
 
 

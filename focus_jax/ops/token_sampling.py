@@ -43,15 +43,19 @@ def sample(
     logits = logits.astype(jnp.float32)
     log_p = jax.nn.log_softmax(logits)
     greedy = jnp.argmax(logits, axis=-1)
-    order = jnp.argsort(logits, axis=-1, descending=True, stable=True)
-    warm = jnp.where(temperature > 0, temperature, 1.0)[:, None]
-    ranked = jnp.take_along_axis(logits, order, axis=-1) / warm
-    allowed = jnp.where(top_k > 0, top_k, logits.shape[-1])[:, None]
-    ranked = jnp.where(jnp.arange(logits.shape[-1]) < allowed, ranked, -jnp.inf)
-    p = jax.nn.softmax(ranked)
-    before = jnp.cumsum(p, axis=-1) - p
-    ranked = jnp.where((before < top_p[:, None]) | (jnp.arange(logits.shape[-1]) == 0), ranked, -jnp.inf)
-    rank = jax.vmap(jax.random.categorical)(keys, ranked)
-    drawn = jnp.take_along_axis(order, rank[:, None], axis=-1)[:, 0]
-    ids = jnp.where(temperature > 0, drawn, greedy).astype(jnp.int32)
+
+    def drawn() -> jax.Array:
+        order = jnp.argsort(logits, axis=-1, descending=True, stable=True)
+        warm = jnp.where(temperature > 0, temperature, 1.0)[:, None]
+        ranked = jnp.take_along_axis(logits, order, axis=-1) / warm
+        allowed = jnp.where(top_k > 0, top_k, logits.shape[-1])[:, None]
+        ranked = jnp.where(jnp.arange(logits.shape[-1]) < allowed, ranked, -jnp.inf)
+        p = jax.nn.softmax(ranked)
+        before = jnp.cumsum(p, axis=-1) - p
+        ranked = jnp.where((before < top_p[:, None]) | (jnp.arange(logits.shape[-1]) == 0), ranked, -jnp.inf)
+        rank = jax.vmap(jax.random.categorical)(keys, ranked)
+        return jnp.where(temperature > 0, jnp.take_along_axis(order, rank[:, None], axis=-1)[:, 0], greedy)
+
+    # Sorting the vocabulary costs more than anything else here, and a greedy batch needs none of it.
+    ids = jax.lax.cond(jnp.any(temperature > 0), drawn, lambda: greedy).astype(jnp.int32)
     return ids, jnp.take_along_axis(log_p, ids[:, None], axis=-1)[:, 0]
