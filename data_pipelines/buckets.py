@@ -19,6 +19,7 @@ ANCHORS_512: tuple[Bucket, ...] = (
     (576, 384), (320, 960), (960, 320), (256, 1024), (1024, 256),
 )  # fmt: skip
 ANCHORS_256: tuple[Bucket, ...] = tuple((height // 2, width // 2) for height, width in ANCHORS_512)
+TEXT: Bucket = (0, 0)  # of records without a picture: no pixels
 ANCHORS = {256: ANCHORS_256, 512: ANCHORS_512}
 MAX_CROP_LOSS = 0.2  # of the ILLUME+ release
 
@@ -43,6 +44,8 @@ def crop_loss(height: int, width: int, bucket: Bucket) -> float:
 
 def serves(prepared: Bucket, bucket: Bucket) -> bool:
     """Whether records prepared for one bucket can be read at another: same aspect ratio and at least as large."""
+    if TEXT in (prepared, bucket):
+        return prepared == bucket
     return prepared[0] * bucket[1] == prepared[1] * bucket[0] and prepared[0] >= bucket[0]
 
 
@@ -66,7 +69,12 @@ def parse(text: str) -> list[Bucket]:
 
 
 def name(bucket: Bucket) -> str:
-    return f"{bucket[0]}x{bucket[1]}"
+    return "text" if tuple(bucket) == TEXT else f"{bucket[0]}x{bucket[1]}"
+
+
+def named(text: str) -> Bucket:
+    """The bucket that `name` calls so."""
+    return TEXT if text == "text" else parse(text)[0]
 
 
 def picture_streams(

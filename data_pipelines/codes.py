@@ -89,7 +89,7 @@ def plan(source, buckets: Sequence[buckets_lib.Bucket] = (), splits: Sequence[st
         raise DataError(f"{source}: has no split '{sorted(unknown)[0]}', expected some of {', '.join(prepared)}.")
     tasks = []
     for split in sorted(set(splits or prepared)):
-        for bucket in sorted(set(buckets or [buckets_lib.parse(name)[0] for name in prepared[split]])):
+        for bucket in sorted(set(buckets or _of_pictures(prepared[split]))):
             records = shards.Shards(source, split, bucket, manifest=manifest)
             first = 0
             for number in range(len(records.shards)):
@@ -101,6 +101,11 @@ def plan(source, buckets: Sequence[buckets_lib.Bucket] = (), splits: Sequence[st
         had = ", ".join(sorted({name for found in prepared.values() for name in found}))
         raise DataError(f"{source}: no record serves buckets {asked or 'none'}, expected some of its own: {had}.")
     return Plan(str(source), tasks, manifest.get("job", {}))
+
+
+def _of_pictures(names) -> list[buckets_lib.Bucket]:
+    """Records without a picture have no codes and stay behind."""
+    return [bucket for bucket in map(buckets_lib.named, names) if bucket != buckets_lib.TEXT]
 
 
 def prepare_codes(

@@ -4,15 +4,19 @@
 
 Exact duplicates share the hash of their decoded pixels, so the same picture in another container or with other metadata
 is found. Near-duplicates differ in at most `near` of the 64 bits of the DCT perceptual hash. Of a group the first is
-kept, and test comes before validation before train: a held-out picture stays held out.
+kept, and test comes before validation before train: a held-out picture stays held out. Of conversations many are about
+one picture: they are duplicates only where their words are the same, too.
 """
 
 import hashlib
+import json
 from collections.abc import Iterable
 
 import imagehash
 import numpy as np
 from PIL import Image
+
+from data_pipelines.example import Turn
 
 _SPLIT_ORDER = {"test": 0, "validation": 1}
 _BITS = 64
@@ -24,7 +28,13 @@ def hashes(images: list[Image.Image], near: int) -> tuple[str, int | None]:
     for image in images:
         digest.update(repr(image.size).encode())
         digest.update(image.tobytes())
-    return digest.hexdigest(), int(str(imagehash.phash(images[0])), 16) if near >= 0 else None
+    return digest.hexdigest(), int(str(imagehash.phash(images[0])), 16) if near >= 0 and images else None
+
+
+def with_words(pictures: str, turns: list[Turn]) -> str:
+    """The exact hash of a conversation about pictures with this exact hash."""
+    said = json.dumps([pictures, *([turn.role, turn.text, turn.images] for turn in turns)])
+    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def duplicates(records: Iterable[tuple[str, str, int | None]], near: int) -> dict[int, str]:

@@ -19,6 +19,7 @@ from data_pipelines.errors import DataError
 
 SCHEMA_VERSION = 1  # changes when an older record would be misread; a field added at its default changes nothing
 
+PLACEHOLDER = "<image>"  # where a turn's text shows an image; without any they stand before the text
 _ARRAY = 1  # msgpack extension code
 
 
@@ -66,7 +67,10 @@ class Frame(Record):
 
 @record
 class Turn(Record):
-    """What `role` says. Roles: user, assistant, system, caption. `images` are indices into Example.images."""
+    """What `role` says. Roles: user, assistant, system, caption.
+
+    `images` are indices into Example.images, in the order of the text's placeholders where it has some.
+    """
 
     role: str
     text: str

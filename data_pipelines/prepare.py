@@ -4,6 +4,10 @@
 
   python -m data_pipelines.prepare folder --source=PICTURES --output=DIR --buckets=256 --validation=0.05
   python -m data_pipelines.prepare webdataset --source=TARS --output=DIR --min-side=256 --workers=16
+  python -m data_pipelines.prepare img2dataset --source=PARQUET --output=DIR
+  python -m data_pipelines.prepare llava --source=llava_v1_5_mix665k.json --images=PICTURES --output=DIR
+  python -m data_pipelines.prepare pixmo --source=pixmo-cap --images=PICTURES --subset=cap --output=DIR
+  python -m data_pipelines.prepare text --source=OpenHermes-2.5 --layout=openhermes --output=DIR
   python -m data_pipelines.prepare tfds --source=DATA_SET_DIR --output=DIR
   python -m data_pipelines.prepare photographs --output=DIR
   python -m data_pipelines.prepare world --output=DIR --preset=standard --tasks=panoptic,referring --train=20000
@@ -11,7 +15,8 @@
 
 Every picture is decoded once to see that it is whole; then records that the filters or the de-duplication refuse are
 dropped and counted by reason in DIR/manifest.json, and the rest are stored as they came (never re-encoded). A record
-that cannot be read is listed in DIR/bad_records.jsonl; more of them than --bad-budget end the run.
+that cannot be read is listed in DIR/bad_records.jsonl; more of them than --bad-budget end the run. A record with many
+pictures goes to the bucket of its first, at which the filters look; a conversation without any to the bucket `text`.
 
 Interrupted at any point, DIR holds no manifest and no half-written shard under a shard's name; the same command goes on
 where it stopped and ends with the same bytes as an uninterrupted run.
@@ -165,21 +170,27 @@ def _scan(reader, options: Options, work: epath.Path, item: tuple[int, str]) -> 
 def _examine(key: str, example: Example | DataError, options: Options) -> dict:
     if isinstance(example, DataError):
         return {"key": key, "bad": str(example)}
-    if not example.images:
+    talk = any(turn.role != "caption" for turn in example.turns)
+    if not example.images and not talk:
         return {"key": key, "drop": "no image"}
     try:
         encode(example)
         images = [transforms.decode(image.data, key) for image in example.images]
     except DataError as error:
         return {"key": key, "bad": str(error)}
-    split = example.split or _deal_split(key, options)
+    bucket = buckets_lib.TEXT
+    if images:
+        height, width = images[0].height, images[0].width
+        bucket = buckets_lib.nearest(height, width, options.buckets)
+        if reason := _refused(height, width, bucket, options):
+            return {"key": key, "drop": reason}
+    exact, near = dedup.hashes(images, options.near)
+    # Conversations about one picture are of one split, so that a held-out picture stays held out.
+    split = example.split or _deal_split(exact if talk and images else key, options)
     if split not in SPLITS:
         return {"key": key, "bad": f"{key}: split is '{split}', expected one of {', '.join(SPLITS)}."}
-    height, width = images[0].height, images[0].width
-    bucket = buckets_lib.nearest(height, width, options.buckets)
-    if reason := _refused(height, width, bucket, options):
-        return {"key": key, "drop": reason}
-    exact, near = dedup.hashes(images, options.near)
+    if talk:
+        exact, near = dedup.with_words(exact, example.turns), None
     sizes = [list(image.size) for image in images]
     found = {"key": key, "split": split, "bucket": buckets_lib.name(bucket), "sizes": sizes}
     return found | {"exact": exact, "near": near}

@@ -169,7 +169,7 @@ class Shards:
         self.name = name or self.directory.name
         manifest = manifest or read_manifest(directory)
         prepared = manifest["splits"].get(split, {})
-        usable = {b: e for b, e in prepared.items() if buckets_lib.serves(buckets_lib.parse(b)[0], self.bucket)}
+        usable = {b: e for b, e in prepared.items() if buckets_lib.serves(buckets_lib.named(b), self.bucket)}
         exact = buckets_lib.name(self.bucket)
         self.codes_fingerprint = ""
         if grids and usable:

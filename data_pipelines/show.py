@@ -166,7 +166,7 @@ def load(directory, split: str = "", count: int = 24, verify: str = "auto") -> l
     if split and split not in manifest["splits"]:
         raise DataError(f"{directory}: has no split '{split}', expected one of {', '.join(manifest['splits'])}.")
     sources = [
-        Shards(directory, name, buckets.parse(bucket)[0], verify=verify)
+        Shards(directory, name, buckets.named(bucket), verify=verify)
         for name, found in manifest["splits"].items()
         for bucket in found
         if split in ("", name)

@@ -17,6 +17,10 @@ from data_pipelines.errors import DataError
 READERS = {
     "folder": ("data_pipelines.readers.folder", "Folder"),
     "webdataset": ("data_pipelines.readers.webdataset", "WebDataset"),
+    "img2dataset": ("data_pipelines.readers.img2dataset", "Img2Dataset"),
+    "llava": ("data_pipelines.readers.llava", "Llava"),
+    "pixmo": ("data_pipelines.readers.pixmo", "Pixmo"),
+    "text": ("data_pipelines.readers.text", "Text"),
     "tfds": ("data_pipelines.readers.tfds", "Tfds"),
     "photographs": ("data_pipelines.photographs", "Photographs"),
     "world": ("data_pipelines.readers.world", "WorldScenes"),

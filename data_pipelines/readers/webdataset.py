@@ -9,6 +9,7 @@ from etils import epath
 
 from data_pipelines.errors import DataError
 from data_pipelines.example import Example, Image, Turn
+from data_pipelines.readers import records
 from data_pipelines.readers.folder import SUFFIXES, utf8
 
 _IMAGE = tuple(suffix[1:] for suffix in SUFFIXES)
@@ -18,9 +19,10 @@ _TEXT = ("txt", "caption")
 class WebDataset:
     """The tars of a directory (or one tar), plain or compressed. A key is TAR/BASE NAME.
 
-    Of each record the picture (jpg, png, webp, ...) and the caption (txt or caption) are read, other members ignored.
-    Nothing is ever extracted to disk. A member whose name climbs out of its folder and a link are bad records; so are a
-    caption that is not UTF-8 and the rest of a tar that is cut short.
+    Of each record the picture (jpg, png, webp, ...) and the caption (txt, caption, or else the text `caption` of json,
+    as img2dataset writes it) are read, other members ignored. Nothing is ever extracted to disk. A member whose name
+    climbs out of its folder and a link are bad records; so are a caption that is not UTF-8, a json that is none, and
+    the rest of a tar that is cut short.
     """
 
     def __init__(self, source: str, *, licence: str = ""):
@@ -73,7 +75,8 @@ class WebDataset:
             if image is None:
                 found = ", ".join(sorted(members))
                 raise DataError(f"{key}: has the members {found}, expected a picture ({', '.join(_IMAGE)}).")
-            turns = [] if text is None else [Turn(role="caption", text=utf8(text, key).strip(), images=[0])]
+            caption = utf8(text, key) if text is not None else _caption(members.get("json"), key)
+            turns = [] if caption is None else [Turn(role="caption", text=caption.strip(), images=[0])]
         except DataError as error:
             return key, error
         return key, Example(
@@ -83,6 +86,12 @@ class WebDataset:
             images=[Image(data=image, width=0, height=0)],  # prepare fills in the size
             turns=turns,
         )
+
+
+def _caption(data: bytes | None, key: str) -> str | None:
+    value = None if data is None else records.loads(data, f"{key}.json")
+    caption = value.get("caption") if isinstance(value, dict) else None
+    return caption if isinstance(caption, str) else None
 
 
 def _unsafe(member: tarfile.TarInfo) -> str | None:

@@ -17,13 +17,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_pipelines.example import Turn
+from data_pipelines.example import PLACEHOLDER, Turn
 from focus_jax.errors import UserError
 from focus_jax.sequence import vocabulary as vocab
 from focus_jax.sequence.layout import Writer
 
 SYSTEM = "You are a helpful assistant."
-PLACEHOLDER = "<image>"  # where a turn's text shows an image; without any they stand before the text
 CLASSES = "Please segment all the positive objects by the following candidate categories."
 REFERRING = "Please segment the target referred to by the language description."
 REASONING = "Please segment the target referred to by the reasoning-based description."
