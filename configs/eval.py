@@ -6,6 +6,7 @@ reconstruction          the tokenizer on held-out photographs: PSNR, SSIM, perce
 world_reconstruction    the same on the world, and what the checker reads off the reconstructions
 standins                linear probes on the stand-ins' features at the centres of objects
 questions               answers to questions about pictures
+text_slots              the same questions, asked of stage 0's language model about scenes that are given as words
 segmentation            by words, by a marked region, panoptic
 video                   objects followed through clips
 generation              pictures drawn from captions, read by the checker
@@ -19,7 +20,9 @@ from ml_collections import ConfigDict
 
 
 def get_config(name: str = "reconstruction") -> ConfigDict:
-    world = {f.__name__: f for f in (world_reconstruction, questions, segmentation, video, generation, editing)}
+    world = {
+        f.__name__: f for f in (world_reconstruction, questions, text_slots, segmentation, video, generation, editing)
+    }
     known = {f.__name__: f for f in (reconstruction, standins)} | world
     plain = name.removeprefix("open_")
     if plain not in (known if plain == name else world):
@@ -94,6 +97,12 @@ def questions() -> ConfigDict:
     c = _world("questions", side=128)
     c.per_scene = 2
     c.blind_scenes = 5_000  # of the split train, from whose questions the blind answers are learnt
+    return c
+
+
+def text_slots() -> ConfigDict:
+    c = questions()
+    c.evaluator = "text_slots"
     return c
 
 

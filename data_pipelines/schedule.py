@@ -88,7 +88,8 @@ def _phase(phase: Mapping, p: int) -> tuple[int, list[dict]]:
             )
         for field, kind in (STREAM_FIELDS | {"high": int}).items():
             value = stream.get(field, 1)
-            least = 0 if field == "high" else 1
+            # Sequences of words alone have no bucket: their sides are 0.
+            least = 0 if field == "high" or field in ("height", "width") and "sequence" in stream else 1
             if type(value) is not kind or (isinstance(value, int) and value < least):
                 expected = (
                     "0 (none) or a positive int" if not least else "a positive int" if kind is int else "a string"

@@ -3,8 +3,10 @@
 """One model, files to files.
 
     python -m focus_jax.infer reconstruct photo.jpg holiday/ --checkpoint=runs/stage1_tokenizer --output=out
+    python -m focus_jax.infer chat --checkpoint=runs/stage2 --image=photo.jpg --ask="What colour is the mug?"
 
 reconstruct   pictures through the tokenizer and back; `infer reconstruct --help` says what it writes
+chat          questions about pictures, one after the other or interactively
 
 The checkpoint is a run directory (its best step), one step of it, or a safetensors file.
 """
@@ -96,7 +98,94 @@ def reconstruct(args: argparse.Namespace) -> None:
         raise SystemExit(2)
 
 
-TASKS = {"reconstruct": reconstruct}
+CHAT = """Questions about pictures.
+
+With --ask, once or several times, the turns of one conversation: the answers are printed, one a line, and written with
+what was asked to --output where that is given. Without it the conversation is interactive: a line is a turn, the answer
+comes word by word, and
+
+  /image PATH   shows a picture with the next turn; several times for several pictures
+  /new          begins another conversation
+  /quit         ends, as does the end of the input
+
+Pictures of --image are shown with the first turn. They go whole into the bucket of the nearest aspect ratio, padded with
+the mean colour; further ones go into the bucket of the first. Without a temperature the answers are greedy.
+
+  python -m focus_jax.infer chat --checkpoint=runs/stage2 --image=photo.jpg --ask="What is this?" --ask="What else?"
+  python -m focus_jax.infer chat --checkpoint=runs/stage2 --temperature=0.7 --top_p=0.8
+"""
+
+
+def chat(args: argparse.Namespace) -> None:
+    """`infer chat`. Raises: UserError."""
+    import focus_jax
+    from focus_jax.inference import decode
+
+    for name, least in (("limit", 1), ("temperature", 0), ("top_k", 0), ("penalty", 1e-6), ("seed", 0)):
+        if getattr(args, name) < least:
+            raise UserError(f"--{name}={getattr(args, name)}: expected at least {least}.")
+    if not 0 < args.top_p <= 1:
+        raise UserError(f"--top_p={args.top_p}: expected a share above 0, at most 1.")
+    pictures = [_opened(path) for path in args.image]
+    model = focus_jax.load(args.checkpoint, weights=args.weights)
+    filters = dict(temperature=args.temperature, top_k=args.top_k, top_p=args.top_p, penalty=args.penalty)
+    sampling = decode.sampling(1, **filters, seeds=args.seed)
+    options = dict(limit=args.limit, sampling=sampling, stops=args.stop)
+    make = lambda: model.session(**({"system": args.system} if args.system is not None else {}))
+    session = make()
+    if args.ask:
+        turns = []
+        for question in args.ask:
+            for _ in session.stream(question, pictures, **options):
+                pass
+            turns.append({"question": question, "answer": session.answer, "images": args.image if not turns else []})
+            pictures = []
+            print(session.answer, flush=True)
+        if args.output:
+            path = epath.Path(args.output)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(
+                json.dumps({"checkpoint": model.label, "turns": turns}, indent=1, ensure_ascii=False) + "\n"
+            )
+        return
+    print("A line is a turn; /image PATH shows a picture with the next one, /new begins anew, /quit ends.", flush=True)
+    while (line := _line()) is not None and line != "/quit":
+        if line == "/new":
+            session, pictures = make(), []
+        elif line.startswith("/image"):
+            try:
+                pictures.append(_opened(line.removeprefix("/image").strip()))
+            except UserError as error:
+                print(f"error: {error}", file=sys.stderr, flush=True)
+        elif line:
+            try:
+                for piece in session.stream(line, pictures, **options):
+                    print(piece, end="", flush=True)
+                print(flush=True)
+                pictures = []
+            except UserError as error:
+                print(f"error: {error}", file=sys.stderr, flush=True)
+
+
+def _line() -> str | None:
+    """The user's next line, None at the end."""
+    try:
+        return input("> " if sys.stdin.isatty() else "").strip()
+    except EOFError:
+        return None
+
+
+def _opened(path: str) -> Any:
+    """An RGB picture. Raises: UserError."""
+    from data_pipelines import transforms
+
+    try:
+        return transforms.decode(epath.Path(path).read_bytes(), path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}).") from error
+
+
+TASKS = {"reconstruct": reconstruct, "chat": chat}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -115,6 +204,22 @@ def main(argv: list[str] | None = None) -> None:
     add("--output", required=True, metavar="DIR", help="folder to write to")
     add("--buckets", metavar="256|512|HxW,...", help="sizes to encode at (default: those of the run's last phase)")
     add("--batch", type=int, default=8, help="pictures of one bucket at a time (default: 8)")
+    add("--weights", choices=("ema", "raw"), default="ema", help="averaged parameters where there are some, or raw")
+    add = tasks.add_parser(
+        "chat", help="questions about pictures", description=CHAT, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).add_argument
+    add("--checkpoint", required=True, metavar="DIR", help="run directory, step directory or safetensors file")
+    add("--image", action="append", default=[], metavar="FILE", help="a picture of the first turn; may be repeated")
+    add("--ask", action="append", default=[], metavar="TEXT", help="a turn; may be repeated. None: interactive")
+    add("--output", default="", metavar="FILE", help="JSON of questions and answers, with --ask")
+    add("--system", metavar="TEXT", help="what the system's turn says (default: Qwen2.5's)")
+    add("--limit", type=int, default=256, help="tokens of an answer at most (default: 256)")
+    add("--stop", action="append", default=[], metavar="TEXT", help="ends an answer and is cut off; may be repeated")
+    add("--temperature", type=float, default=0.0, help="0 (default): the likeliest token")
+    add("--top_k", type=int, default=0, help="so many of the likeliest tokens may come; 0 (default): all")
+    add("--top_p", type=float, default=1.0, help="tokens up to this share of the probability may come (default: 1)")
+    add("--penalty", type=float, default=1.0, help="over 1: lowers words that were there before (default: 1)")
+    add("--seed", type=int, default=0, help="of the draws (default: 0)")
     add("--weights", choices=("ema", "raw"), default="ema", help="averaged parameters where there are some, or raw")
     args = parser.parse_args(argv)
     with one_sentence():

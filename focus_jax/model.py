@@ -2,13 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A trained model to call from Python: arrays in, arrays out. Made by `focus_jax.load`."""
 
+import contextlib
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 from PIL import Image
@@ -73,11 +75,47 @@ class Model:
         self.config, self.stage, self.params = config, stage, params
         self.fingerprints, self.label, self.mesh = fingerprints, label, mesh
 
+    # ------------------------------------------------------------------------------------------------ conversations
+    def chat(self, images: np.ndarray, questions: Sequence[str], **options: Any) -> list[str]:
+        """One answer to one question about each picture, uint8 [B, H, W, 3] of any size.
+
+        options: limit (ids of an answer), sampling (inference.decode.sampling; default greedy), stops (strings).
+        Raises: UserError, also for a model without a language model.
+        """
+        images = _pictures("images", images)
+        return [one.text.strip() for one in self.talk.say(*self.talk.rows(images, list(questions)), **options)]
+
+    def choose(self, images: np.ndarray, questions: Sequence[str], options: Sequence[Sequence[str]]) -> list[int]:
+        """Which of its options is the likeliest answer of each row, by log-likelihood a token. Raises: UserError."""
+        images = _pictures("images", images)
+        return [int(np.argmax(x)) for x in self.talk.choose(images, list(questions), options)]
+
+    def session(self, **options: Any) -> Any:
+        """A conversation of several turns: session.stream(text, pictures) gives an answer piece by piece."""
+        return self.talk.session(**options)
+
+    @functools.cached_property
+    def talk(self) -> Any:
+        """inference.chat.Chat of this model. Raises: UserError for a model without a language model."""
+        from focus_jax.inference.chat import Chat
+
+        return Chat(self)
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        """Inside it, computations know the mesh and where arrays lie on it."""
+        if self.mesh is None:
+            yield
+            return
+        rules = sharding.axis_table(sharding.table(self.config))
+        with jax.set_mesh(self.mesh), nn.logical_axis_rules(rules):
+            yield
+
     # ------------------------------------------------------------------------------------------------- the tokenizer
     @property
     def high(self) -> int:
         """Long edge of the high-resolution pictures that the tokenizer reads beside the images; 0 for none."""
-        return self._tokenizer.reads_high
+        return self._tokenizer.reads_high if getattr(self.stage, "tokenizer", None) is not None else 0
 
     def grids(self, height: int, width: int) -> dict[str, tuple[int, int]]:
         """(h, w) of each branch's codes for pictures of height x width. Raises: UserError for a size that has none."""

@@ -86,10 +86,10 @@ class Evaluator:
             images = held_out.pictures((found[i] for i, _ in chunk), c.side)
             answers += checked.chat(images, [q.text for _, q in chunk])
         blind = Blind(c.data.preset, 0, c.blind_scenes, c.per_scene)
-        out = _figures(rows, answers)
+        out = accuracies(rows, answers)
         guesses = {
-            "majority": _figures(rows, [blind.majority(q) for _, q in rows]),
-            "blind": _figures(rows, [blind.answer(q) for _, q in rows]),
+            "majority": accuracies(rows, [blind.majority(q) for _, q in rows]),
+            "blind": accuracies(rows, [blind.answer(q) for _, q in rows]),
         }
         self.baselines = {name: {label: g[name][0] for label, g in guesses.items()} for name in out}
         self.galleries = [self._gallery(found, rows, answers)]
@@ -108,11 +108,13 @@ class Evaluator:
         return held_out.gallery("Questions", ("picture", "question", "answer"), cells)
 
 
-def _figures(rows: Sequence[tuple[int, Question]], answers: Sequence[str]) -> dict[str, Figure]:
-    """rows: (scene, question). Accuracy over all and by type; errors by scene."""
+def accuracies(
+    rows: Sequence[tuple[int, Question]], answers: Sequence[str], name: str = "question_accuracy"
+) -> dict[str, Figure]:
+    """rows: (scene, question). Accuracy over all, `name`, and by type, `name`_TYPE; errors by scene."""
     right = [(i, q.type, same(a, q.answer)) for (i, q), a in zip(rows, answers)]
-    out = {"question_accuracy": clustered([x for _, _, x in right], [i for i, _, _ in right])}
+    out = {name: clustered([x for _, _, x in right], [i for i, _, _ in right])}
     for kind in sorted({kind for _, kind, _ in right}, key=questions.TYPES.index):
         mine = [(i, x) for i, k, x in right if k == kind]
-        out[f"question_accuracy_{kind}"] = clustered([x for _, x in mine], [i for i, _ in mine])
+        out[f"{name}_{kind}"] = clustered([x for _, x in mine], [i for i, _ in mine])
     return out

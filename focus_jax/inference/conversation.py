@@ -232,7 +232,7 @@ class Conversation:
         for b, row in enumerate(options):
             for k, option in enumerate(row):
                 ids[k, b, : len(option)] = option
-        excluded = _between(self.vocabulary.text_mode, self.vocabulary.rows) if text_only else ()
+        excluded = self.vocabulary.outside(self.vocabulary.text_mode) if text_only else ()
         self.state, sums = decode.score(
             self.model, self.params, self.state, ids, np.int32(most), valid=self.vocabulary.rows, excluded=excluded
         )
@@ -262,9 +262,3 @@ def _padded(rows: Sequence[Sequence[int]], length: int, value: int) -> np.ndarra
     for to, row in zip(out, rows):
         to[: len(row)] = row
     return out
-
-
-def _between(blocks: Sequence[range], stop: int) -> tuple[tuple[int, int], ...]:
-    """What ascending blocks leave of the ids below stop."""
-    edges = [0, *(edge for block in blocks for edge in (block.start, block.stop)), stop]
-    return tuple((a, b) for a, b in zip(edges[::2], edges[1::2]) if a < b)

@@ -81,6 +81,16 @@ def chat(writer: Writer, turns: Sequence[Turn], *, open_end: bool = False) -> Wr
     return _open(writer, "assistant") if open_end else writer
 
 
+def reply(writer: Writer, turn: Turn, *, ended: bool = True) -> Writer:
+    """What stands behind an answer: the user's next turn, and the beginning of another. ended: by its <|im_end|>."""
+    if not ended:
+        writer.special(vocab.END)
+    writer.text("\n")
+    _open(writer, "user")
+    _with_images(writer, turn, 0)
+    return _open(_close(writer), "assistant")
+
+
 def _last(open_end: bool) -> str:
     return "user" if open_end else "assistant"
 

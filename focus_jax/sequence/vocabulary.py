@@ -14,7 +14,7 @@ import functools
 import hashlib
 import json
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -212,6 +212,11 @@ class Vocabulary:
             range(self.heights[0], self.widths.stop),
             range(seg, seg + 1),
         )
+
+    def outside(self, blocks: Sequence[range]) -> tuple[tuple[int, int], ...]:
+        """What ascending blocks leave of the rows, as (start, stop): outside(text_mode) are the ids of images."""
+        edges = [0, *(edge for block in blocks for edge in (block.start, block.stop)), self.rows]
+        return tuple((a, b) for a, b in zip(edges[::2], edges[1::2]) if a < b)
 
     def mask(self, *blocks: range) -> np.ndarray:
         """bool [padded]: True for the ids of the blocks, as in mask(*vocabulary.text_mode), mask(range(rows))."""

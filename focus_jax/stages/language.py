@@ -74,8 +74,7 @@ class Stage:
         self.focus = Focus(config.model, jnp.dtype(config.compute_dtype))
         self.tokenizer = self.focus.tokenizer
         self.learnt = max(s["sequence"]["learnt"] for phase in config.data.phases for s in phase["streams"])
-        allowed = [(block.start, block.stop) for block in self.vocabulary.text_mode]
-        self.excluded = tuple(_between(allowed, self.vocabulary.rows)) if self.loss.text_mode else ()
+        self.excluded = self.vocabulary.outside(self.vocabulary.text_mode) if self.loss.text_mode else ()
 
     def init(self, rng: jax.Array) -> dict[str, Any]:
         return self.focus.init(rng)
@@ -139,12 +138,6 @@ class Stage:
         labels = jnp.take_along_axis(batch["labels"], at, axis=1)
         hidden = jnp.take_along_axis(hidden, at[..., None], axis=1)
         return at, labels, cross_entropy(hidden, head, labels, valid=self.vocabulary.rows, excluded=self.excluded)
-
-
-def _between(blocks: list[tuple[int, int]], stop: int) -> list[tuple[int, int]]:
-    """The ranges below `stop` that ascending blocks leave out."""
-    edges = [0, *(edge for block in blocks for edge in block), stop]
-    return [(a, b) for a, b in zip(edges[::2], edges[1::2]) if a < b]
 
 
 def _figures(batch: Batch, at: jax.Array, labels: jax.Array, found: CrossEntropy) -> Metrics:

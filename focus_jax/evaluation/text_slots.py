@@ -1,0 +1,66 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The questions of questions.py, asked of the language model alone: the scene is given in words, where a picture would
+stand (data_pipelines/slots.py). What it answers so is the most that a stage with a frozen one can reach."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from data_pipelines import language, slots
+from data_pipelines.example import Turn
+from data_pipelines.world.examples import example
+from data_pipelines.world.scenes import Scene
+from focus_jax.errors import UserError
+from focus_jax.evaluation import held_out
+from focus_jax.evaluation.figures import Figure
+from focus_jax.evaluation.protocol import batches
+from focus_jax.evaluation.questions import Blind, accuracies, asked
+
+NAME = "text_slot_accuracy"
+LIMIT = 8  # ids of an answer, which is one word
+
+
+class Evaluator:
+    """Figures: text_slot_accuracy, text_slot_accuracy_TYPE; the queries behind the slots say nothing."""
+
+    name = "text_slots"
+
+    def __init__(self, config: Any):
+        held_out.check(config)
+        self.config = config
+        self.baselines: dict[str, dict[str, float]] = {}
+        self.galleries: list[held_out.Gallery] = []
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """Of the protocol file."""
+        return held_out.protocol(self.config, matching="exact; case, outer blanks and a final full stop do not count")
+
+    def run(self, model: Any, data: Sequence[Scene] | None = None) -> dict[str, Figure]:
+        """model: from focus_jax.load, of stage 0; data: scenes, default what the config names. Raises: UserError."""
+        c = self.config
+        found = held_out.scenes_of(c) if data is None else list(data)
+        if getattr(model, "config", None) is None or model.config.stage != "text_slots":
+            raise UserError(
+                f"{getattr(model, 'label', model)}: expected a language model of configs/stage0_language.py."
+            )
+        chat = model.talk
+        stream = chat.streams[0]
+        where, sizes = (stream["height"], stream["width"]), language.sizes(stream["sequence"])
+        bags = [slots.bags(example(s, ("panoptic",), where[0]), 0, sizes, chat.tokenizer, None) for s in found]
+        rows = [(i, q) for i, scene in enumerate(found) for q in asked(scene, c.per_scene)]
+        answers: list[str] = []
+        for chosen, count in batches(len(rows), c.batch_size):
+            laid = [chat.ask(where, [Turn(role="user", text=rows[k][1].text, images=[0])]) for k in chosen]
+            said = chat.say(laid, {"bags": np.stack([bags[rows[k][0]] for k in chosen])}, limit=LIMIT)
+            answers += [one.text for one in said[:count]]
+        blind = Blind(c.data.preset, 0, c.blind_scenes, c.per_scene)
+        out = accuracies(rows, answers, NAME)
+        guesses = {
+            "majority": accuracies(rows, [blind.majority(q) for _, q in rows], NAME),
+            "blind": accuracies(rows, [blind.answer(q) for _, q in rows], NAME),
+        }
+        self.baselines = {name: {label: g[name][0] for label, g in guesses.items()} for name in out}
+        return out
