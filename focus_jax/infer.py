@@ -18,6 +18,7 @@ from typing import Any
 
 from etils import epath
 
+from data_pipelines.errors import DataError
 from focus_jax.errors import UserError, one_sentence
 
 RECONSTRUCT = """Pictures through the tokenizer and back. Writes for every picture NAME
@@ -108,8 +109,8 @@ comes word by word, and
   /new          begins another conversation
   /quit         ends, as does the end of the input
 
-Pictures of --image are shown with the first turn. They go whole into the bucket of the nearest aspect ratio, padded with
-the mean colour; further ones go into the bucket of the first. Without a temperature the answers are greedy.
+Pictures of --image are shown with the first turn. They go whole into the bucket of the nearest aspect ratio, padded
+with the mean colour; further ones go into the bucket of the first. Without a temperature the answers are greedy.
 
   python -m focus_jax.infer chat --checkpoint=runs/stage2 --image=photo.jpg --ask="What is this?" --ask="What else?"
   python -m focus_jax.infer chat --checkpoint=runs/stage2 --temperature=0.7 --top_p=0.8
@@ -155,7 +156,7 @@ def chat(args: argparse.Namespace) -> None:
         elif line.startswith("/image"):
             try:
                 pictures.append(_opened(line.removeprefix("/image").strip()))
-            except UserError as error:
+            except (UserError, DataError) as error:
                 print(f"error: {error}", file=sys.stderr, flush=True)
         elif line:
             try:
@@ -163,7 +164,7 @@ def chat(args: argparse.Namespace) -> None:
                     print(piece, end="", flush=True)
                 print(flush=True)
                 pictures = []
-            except UserError as error:
+            except (UserError, DataError) as error:
                 print(f"error: {error}", file=sys.stderr, flush=True)
 
 
