@@ -111,11 +111,12 @@ class Conversation:
         self.lengths = np.zeros(rows * self.copies, np.int32)  # as in the cache
         self.words: list[list[int]] = [[] for _ in range(rows)]  # text ids that were read or said, for the penalty
         self.said: list[Spoken] = []
+        self.stale = np.ones(rows, bool)  # whose last position has no hidden state
         self.state = decode.begin(model, rows=rows, slots=bucket(slots, LEAST), guided=guided)
 
     @property
     def hidden(self) -> jax.Array:
-        """[B, D], the hidden state of the position that was read or said last."""
+        """[B, D], the hidden state of the position that was read or said last; of no meaning after a stop string."""
         return self.state.hidden[:: self.copies]
 
     def read(
@@ -126,14 +127,16 @@ class Conversation:
         unconditional: tuple[ArrayLike, ArrayLike] | None = None,
         ids: Sequence[Sequence[int]] | None = None,
     ) -> jax.Array:
-        """Embeddings [B, T, D], of each row the first counts int [B] (None: all) -> hidden states [B, T or more, D].
+        """Embeddings [B, T, D], of each row the first counts int [B] (None: all).
+
+        Returns: hidden states [B, N, D], N the largest count rounded up; those behind a row's count mean nothing.
 
         A row of which something is read may speak again; one with count 0 stays as it is. unconditional: the same of
         the other prompts, where guided. ids: of the words among what is read, which the repetition penalty lowers.
         Raises: ValueError for another number of rows, and where `unconditional` is missing or not expected.
         """
         if (unconditional is not None) != (self.copies == 2):
-            raise ValueError(f"unconditional: expected where the conversation is guided, which it is {self.copies - 1}")
+            raise ValueError("unconditional: expected in a guided conversation, and in no other")
         given = [(x, counts)] if unconditional is None else [(x, counts), unconditional]
         given = [(jnp.asarray(a), np.full(self.rows, np.shape(a)[1]) if n is None else np.asarray(n)) for a, n in given]
         if any(len(a) != self.rows or len(n) != self.rows for a, n in given):
@@ -145,6 +148,7 @@ class Conversation:
         x = fitted[0] if self.copies == 1 else jnp.stack(fitted, axis=1).reshape(-1, *fitted[0].shape[1:])
         self.state, hidden = decode.read(self.model, self.params, self.state, x, both)
         self.lengths += both
+        self.stale &= both[:: self.copies] == 0
         for row, new in zip(self.words, ids or [()] * self.rows, strict=True):
             row += new
         return hidden[:: self.copies]
@@ -175,9 +179,13 @@ class Conversation:
           stops: strings that end an answer and are not part of it.
           draw: whether an answer begins with an image, for all rows or each.
           chunk: ids between two texts; it changes no answer.
+
+        Raises: ValueError for an empty stop string, and where a structure without images is to draw.
         """
         if not all(stops):
             raise ValueError("stops: an empty string, expected text that ends an answer")
+        if np.any(draw) and not structure.last:
+            raise ValueError("draw: the structure has no images, expected one with the sizes of their grids")
         settings = decode.sampling(self.rows) if settings is None else settings
         limits = np.broadcast_to(np.asarray(limit, np.int32), self.rows)
         start = self.lengths.copy()
@@ -220,12 +228,13 @@ class Conversation:
           text_only: only ids of text mode share the probability, else all of the vocabulary.
 
         Returns: of each row the sums, and the means by id, float32 [options of the row].
-        Raises: ValueError for an option without ids, a guided conversation, and a row that has read nothing.
+        Raises: ValueError for an option without ids, a guided conversation, and a row that has read nothing at all, or
+        nothing since a stop string.
         """
         if len(options) != self.rows or not all(option for row in options for option in row):
             raise ValueError(f"options: expected of {self.rows} rows lists of ids, none of them empty")
-        if self.copies == 2 or not self.lengths.all():
-            raise ValueError("score: expected a conversation that is not guided and has read something in every row")
+        if self.copies == 2 or self.stale.any():
+            raise ValueError("score: expected a conversation that is not guided and has just read or said something")
         most, longest = (max(sizes) for sizes in (map(len, options), (len(o) for row in options for o in row)))
         self._reserve(int(self.lengths.max()) + longest - 1)
         ids = np.full((bucket(most), self.rows, bucket(longest)), -1, np.int32)
@@ -253,7 +262,8 @@ class Conversation:
             texts[b].ids = texts[b].ids[: texts[b].kept()]
             rows = slice(b * self.copies, (b + 1) * self.copies)
             self.lengths[rows] = start[rows] + len(texts[b].ids)
-        self.state = decode.cut_back(self.state, self.lengths, cut)
+        self.stale |= cut
+        self.state = decode.cut_back(self.state, self.lengths.copy(), cut)
 
 
 def _padded(rows: Sequence[Sequence[int]], length: int, value: int) -> np.ndarray:

@@ -4,7 +4,8 @@
 
 All state is one tree with a row for each conversation. What a row says depends on its own prompt, settings and seed
 alone: not on the rows beside it, nor on how many ids one call says. Settings are arrays, so that a program is compiled
-for shapes only; conversation.py rounds these up. Under a mesh, call with `jax.set_mesh` and flax's axis rules in force.
+for shapes only; conversation.py rounds these up. Under a mesh, call with `jax.set_mesh` and flax's axis rules in force;
+the batch axes of the mesh then divide the rows.
 """
 
 from __future__ import annotations

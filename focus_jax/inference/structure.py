@@ -75,11 +75,9 @@ def answers(vocabulary: Vocabulary, sizes: Sizes | None = None, stops: Sequence[
     if sizes is None:
         found.words[image] = False
         return found
-    # The order is the layout's own: an image of all first and one of all last codes.
-    ends_of_range = (
-        [np.full(g, c) for g, c in zip((sizes.semantic, sizes.pixel), codes)] for codes in _edges(vocabulary)
-    )
-    first, last = (Writer(vocabulary, None, sizes).target(*grids).done().ids for grids in ends_of_range)
+    # The order is the layout's own, of an image of all first and of one of all last codes.
+    first = _image(vocabulary, sizes, 0, 0)
+    last = _image(vocabulary, sizes, len(vocabulary.semantic) - 1, len(vocabulary.pixel) - 1)
     kind = np.select([np.isin(first, block) for block in (vocabulary.semantic, vocabulary.pixel)], (SEMANTIC, PIXEL))
     pad = bucket(1 + len(first)) - 1 - len(first)
     padded = lambda x: np.pad(x.astype(np.int32), (1, pad))
@@ -88,6 +86,7 @@ def answers(vocabulary: Vocabulary, sizes: Sizes | None = None, stops: Sequence[
     )
 
 
-def _edges(vocabulary: Vocabulary) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The first and the last codes of both levels."""
-    return (0, 0), (len(vocabulary.semantic) - 1, len(vocabulary.pixel) - 1)
+def _image(vocabulary: Vocabulary, sizes: Sizes, semantic: int, pixel: int) -> np.ndarray:
+    """The ids of an image that has one code everywhere, without its resolution; it has no words to tokenize."""
+    grids = np.full(sizes.semantic, semantic), np.full(sizes.pixel, pixel)
+    return Writer(vocabulary, None, sizes).target(*grids).done().ids

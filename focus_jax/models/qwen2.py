@@ -25,6 +25,7 @@ from focus_jax.ops.cross_entropy import HEAD_AXES
 from focus_jax.ops.rope import rope_angles, rotate
 
 _NORMAL = nn.initializers.normal(0.02)
+CACHE_AXES = (None, "batch", None, None, None)
 
 
 @flax.struct.dataclass
@@ -165,7 +166,8 @@ class Qwen2(nn.Module):
     def empty_cache(self, batch: int, slots: int) -> Cache:
         """A cache for `slots` positions a row, in the compute dtype."""
         shape = self.depth, batch, slots, self.kv_heads, self.head_dim
-        return Cache(jnp.zeros(shape, self.dtype), jnp.zeros(shape, self.dtype), jnp.zeros(batch, jnp.int32))
+        k, v = (nn.with_logical_constraint(jnp.zeros(shape, self.dtype), CACHE_AXES) for _ in range(2))
+        return Cache(k, v, jnp.zeros(batch, jnp.int32))
 
     @nn.compact
     def _run(self, carry: tuple[jax.Array, Any], positions: jax.Array, segments: Any, starts: Any) -> Any:

@@ -135,6 +135,18 @@ def test_neither_rows_beside_it_nor_chunks_change_an_answer():
     assert all(a.ids != b.ids for a, b in zip(other, together))
 
 
+def test_every_position_draws_anew():
+    """A model to which all words are alike says each about as often, in every row its own."""
+    alike = jax.tree.map(np.zeros_like, PARAMS)
+    letters = words_only(ROWS, [range(10)], [])
+    settings = decode.sampling(3, temperature=1.0, seeds=[1, 2, 3])
+    said = ids_of(conversation(params=alike, slots=500).say(letters, settings, limit=300, chunk=300))
+    for row in said:
+        assert np.bincount(row, minlength=10).min() > 10
+        assert 10 < sum(a == b for a, b in zip(row, row[1:])) < 60
+    assert 10 < sum(a == b for a, b in zip(*said[:2])) < 60
+
+
 def test_other_lengths_and_settings_meet_the_same_programs():
     options = [[[5, 6], [7]], [[9]], [[1, 2]]]
     programs = [decode.begin, decode.read, decode.prepared, decode.say, decode.score]
@@ -184,7 +196,7 @@ def test_the_cache_is_written_in_place(scan):
     begin = lambda model: jax.eval_shape(functools.partial(decode.begin, model, rows=2, slots=4096))
     half = begin(MODEL.clone(dtype=jnp.bfloat16))
     assert half.cache.k.dtype == half.cache.v.dtype == half.hidden.dtype == jnp.bfloat16
-    model = MODEL.clone(depth=8, scan=scan)
+    model = MODEL.clone(depth=4, scan=scan)
     state = begin(model)
     params = jax.eval_shape(lambda: nn.unbox(model.init(jax.random.key(0), PROMPTS))["params"])
     say = decode.say.lower(model, params, EVERYTHING, decode.sampling(2), state, np.ones(2, np.int32), steps=16)
@@ -244,6 +256,8 @@ def test_an_image_is_whole():
         assert not set(one.ids[IMAGE:]) & {*VOCABULARY.semantic, *VOCABULARY.pixel, *VOCABULARY.frame[1:]}
     drawn = [np.concatenate([c.ravel() for c in parse(one.ids, VOCABULARY, TEXT, SIZES).codes]) for one in said]
     assert len(set(np.concatenate(drawn))) > 6
+    with pytest.raises(ValueError, match="the structure has no images"):
+        conversation().say(answers(VOCABULARY), limit=IMAGE, draw=True)
 
 
 def test_rows_may_draw_while_others_speak():
@@ -366,6 +380,8 @@ def test_a_stop_string_cuts_the_conversation_back():
         assert len(said[0].ids) == len(said[0].log_p) < 24 and len(said[1].ids) == 24
         np.testing.assert_array_equal(one.lengths, COUNTS + [len(s.ids) for s in said])
         assert ids_of(one.say(letters, hot, limit=2))[0] == []  # it has to read before it speaks again
+        with pytest.raises(ValueError, match="has just read or said something"):
+            one.score([[[1]]] * 3)
         one.read(OTHERS)
         results.append((ids_of(said), ids_of(one.say(letters, hot, limit=6))))
     assert results[0] == results[1] == results[2]
@@ -410,7 +426,7 @@ def test_options_are_scored_as_without_a_cache():
 
 
 # -------------------------------------------------------------------------------------------------------- sharding
-@pytest.mark.parametrize("table", ["fsdp", "fsdp_tensor"])
+@pytest.mark.parametrize("table", ["fsdp", pytest.param("fsdp_tensor", marks=pytest.mark.slow)])
 def test_sharded_as_on_one_device(table):
     x, counts = np.concatenate([PROMPTS] * 3)[:8], np.concatenate([COUNTS] * 3)[:8]
     others, seeds = np.concatenate([OTHERS] * 3)[:8], np.arange(8)
@@ -418,10 +434,11 @@ def test_sharded_as_on_one_device(table):
     structure = answers(VOCABULARY, SIZES)
     options = [[[row, 5], [6]] for row in range(8)]
 
-    def run(params):
+    def run(params, mesh=None):
         drawn = conversation(params=params, x=x, counts=counts, unconditional=others)
         said = drawn.say(structure, settings, limit=IMAGE, draw=seeds % 2 == 0)
         plain = conversation(params=params, x=x, counts=counts)
+        assert mesh is None or not drawn.state.cache.k.sharding.is_fully_replicated
         return ids_of(said), plain.score(options)[0], np.asarray(plain.hidden)
 
     mesh = sharding.make_mesh(dict(dcn_data=1, data=2, fsdp=2, tensor=2) if "tensor" in table else dict(
@@ -433,7 +450,7 @@ def test_sharded_as_on_one_device(table):
     assert sum(not place.is_fully_replicated for place in places.values()) >= len(places) // 3
     want = run(PARAMS)
     with jax.set_mesh(mesh), nn.logical_axis_rules(axes):
-        found = run(parts.unflatten(jax.device_put(flat, places)))
+        found = run(parts.unflatten(jax.device_put(flat, places)), mesh)
     assert found[0] == want[0]
     np.testing.assert_allclose(found[1], want[1], atol=1e-4)
     np.testing.assert_allclose(found[2], want[2], atol=1e-4)
