@@ -12,18 +12,25 @@ video                   objects followed through clips
 generation              pictures drawn from captions, read by the checker
 editing                 instructions followed, and what they should have left alone
 
+On files of the benchmarks' authors, which the user has (configs/eval_files.py):
+
+pope, mme               yes or no
+mmbench, seedbench, ai2d, mmmu              one of several options
+textvqa, chartqa, docvqa, infovqa, ocrbench     a few words
+
 open_NAME, of a benchmark of the world, measures on the split `open`: shapes in colours that no training scene shows.
 Its figures are called open_FIGURE. Another preset beside it: --config.data.preset=hard --config.label=hard
 """
 
 from ml_collections import ConfigDict
 
+from configs import eval_files
+
 
 def get_config(name: str = "reconstruction") -> ConfigDict:
-    world = {
-        f.__name__: f for f in (world_reconstruction, questions, text_slots, segmentation, video, generation, editing)
-    }
-    known = {f.__name__: f for f in (reconstruction, standins)} | world
+    of_world = world_reconstruction, questions, text_slots, segmentation, video, generation, editing
+    world = {f.__name__: f for f in of_world}
+    known = {f.__name__: f for f in (reconstruction, standins)} | world | eval_files.BENCHMARKS
     plain = name.removeprefix("open_")
     if plain not in (known if plain == name else world):
         raise ValueError(

@@ -197,7 +197,11 @@ def fit(height: int, width: int, among: Sequence[buckets.Bucket], name: str = "i
             f"{name}: {width} x {height} pixels, expected sides of at least {MIN_SIDE} pixels and no side more than "
             f"{MAX_ASPECT} times the other."
         )
-    bucket = buckets.nearest(height, width, among)
+    return whole(height, width, buckets.nearest(height, width, among))
+
+
+def whole(height: int, width: int, bucket: buckets.Bucket) -> Fit:
+    """The whole picture on this bucket, however small or long it is."""
     scale = min(bucket[0] / height, bucket[1] / width)
     inside = min(bucket[0], max(1, round(height * scale))), min(bucket[1], max(1, round(width * scale)))
     return Fit((height, width), bucket, inside)

@@ -131,6 +131,19 @@ STAGES: dict[str, Stage] = {
                 0.90,
             ),
             Figure("text_slot_accuracy", "the same questions when the scene is given as text, without a picture"),
+            Figure("pope_*", "yes or no on objects that are there or not (POPE)"),
+            Figure("mme_*", "yes or no in pairs about a picture (MME): sums of scores, or shares by category"),
+            Figure("mmbench_accuracy*", "one of several options, asked once (MMBench)"),
+            Figure("seedbench_accuracy*", "one of four options about a picture (SEED-Bench)"),
+            Figure("ai2d_accuracy*", "one of several options about a diagram (AI2D)"),
+            Figure("mmmu_accuracy*", "one of several options about one picture, by subject (MMMU)"),
+            Figure("textvqa_accuracy", "questions about text in photographs, VQA accuracy"),
+            Figure("chartqa_accuracy*", "questions about charts, relaxed accuracy"),
+            Figure("docvqa_anls", "questions about pages, similarity of the answer"),
+            Figure("infovqa_anls", "questions about infographics, similarity of the answer"),
+            Figure(
+                "ocrbench_accuracy*", "text read or understood (OCRBench): share of answers that hold the right one"
+            ),
         ),
         (
             Published("POPE / MMBench / SEED", "88.0 / 81.5 / 73.9", "Table 1"),

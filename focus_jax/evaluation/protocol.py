@@ -75,6 +75,12 @@ class Model(Protocol):
     def chat(self, images: np.ndarray, questions: list[str]) -> list[str]:
         """One answer to one question about each picture; uint8 [B, H, W, 3], B questions -> B answers."""
 
+    def choose(self, images: np.ndarray, questions: list[str], options: list[list[str]]) -> list[int]:
+        """The number of the likeliest answer among the options of each row, by their log-likelihood.
+
+        uint8 [B, H, W, 3], B questions, B lists of options -> B numbers from 0.
+        """
+
     def segment(self, images: np.ndarray, prompts: list[Prompt]) -> list[Segments]:
         """One prompt a picture; uint8 [B, H, W, 3], B prompts -> B Segments with ids [H, W].
 
@@ -110,7 +116,7 @@ class Model(Protocol):
 
 METHODS = (
     *("encode", "decode", "semantic_features", "reconstruct"),
-    *("chat", "segment", "segment_video", "generate", "edit", "redraw"),
+    *("chat", "choose", "segment", "segment_video", "generate", "edit", "redraw"),
 )
 
 
@@ -183,6 +189,18 @@ class Checked:
         def batch(rows):
             found = self._call("chat")(images[rows], [questions[i] for i in rows])
             self._list("chat", found, str, "answers", len(rows))
+            return found
+
+        return [x for rows, count in self._batches(len(images)) for x in batch(rows)[:count]]
+
+    def choose(self, images: np.ndarray, questions: Sequence[str], options: Sequence[Sequence[str]]) -> list[int]:
+        def batch(rows):
+            given = [list(options[i]) for i in rows]
+            found = self._call("choose")(images[rows], [questions[i] for i in rows], given)
+            self._list("choose", found, int, "numbers", len(rows))
+            for number, among in zip(found, given):
+                if not 0 <= number < len(among):
+                    self._wrong("choose", f"{number} of {len(among)} options", "the number of one, from 0")
             return found
 
         return [x for rows, count in self._batches(len(images)) for x in batch(rows)[:count]]

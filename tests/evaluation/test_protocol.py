@@ -27,7 +27,7 @@ class Says(Blank):
     def _answer(self, *_, **__):
         return self.answer
 
-    reconstruct = chat = segment = segment_video = generate = edit = redraw = _answer
+    reconstruct = chat = choose = segment = segment_video = generate = edit = redraw = _answer
 
 
 def call(model, method):
@@ -36,6 +36,7 @@ def call(model, method):
     return {
         "reconstruct": lambda: checked.reconstruct(IMAGES),
         "chat": lambda: checked.chat(IMAGES, ["a", "b", "c"]),
+        "choose": lambda: checked.choose(IMAGES, ["a", "b", "c"], [["x"], ["x", "y"], ["x", "y"]]),
         "segment": lambda: checked.segment(IMAGES, [["circle", "ground"], "the circle", IMAGES[0, :, :, 0] > 0]),
         "segment_video": lambda: checked.segment_video(IMAGES, MARKED),
         "generate": lambda: checked.generate(["a", "b", "c"], height=16, width=16, seeds=[0, 1, 2]),
@@ -60,6 +61,10 @@ def edited(images=IMAGES, masks=np.zeros((3, 16, 16), bool), refused=np.zeros(3,
     ("chat", ["a", "b"], "returned 2 answers, expected 3, one for each row"),
     ("chat", "abc", "returned a str, expected a list of 3 answers"),
     ("chat", ["a", "b", 3], "returned a list of int and str, expected a list of 3 answers"),
+    ("choose", [0, 1], "returned 2 numbers, expected 3, one for each row"),
+    ("choose", ["x", "y", "x"], "returned a list of str, expected a list of 3 numbers"),
+    ("choose", [1, 0, 0], "returned 1 of 1 options, expected the number of one, from 0"),
+    ("choose", [0, 0, -1], "returned -1 of 2 options, expected the number of one, from 0"),
     ("segment", [segments()], "returned 1 Segments, expected 3"),
     ("segment", [segments().ids] * 3, "returned a list of ndarray, expected a list of 3 Segments"),
     ("segment", [segments(shape=(8, 8))] * 3, r"returned ids int32\[8, 8\], expected int32\[16, 16\]"),
@@ -87,7 +92,9 @@ def test_wrong_answers(method, answer, sentence):
         call(Says(answer), method)
 
 
-@pytest.mark.parametrize("method", ["reconstruct", "chat", "segment", "segment_video", "generate", "edit", "redraw"])
+@pytest.mark.parametrize(
+    "method", ["reconstruct", "chat", "choose", "segment", "segment_video", "generate", "edit", "redraw"]
+)
 def test_right_answers_pass_and_missing_methods_are_told(method):
     call(Blank(), method)
     call(Random(), method)

@@ -42,6 +42,9 @@ class Oracle:
         about = [asked(self.by_bytes[x.tobytes()], self.config.per_scene) for x in images]
         return [next(q.answer for q in qs if q.text == text) for qs, text in zip(about, questions)]
 
+    def choose(self, images, questions, options):
+        return [among.index(answer) for answer, among in zip(self.chat(images, questions), options)]
+
     def segment(self, images, prompts):
         return [self._segment(self.by_bytes[x.tobytes()], prompt) for x, prompt in zip(images, prompts)]
 
@@ -104,6 +107,9 @@ class Blank:
     def chat(self, images, questions):
         return [""] * len(questions)
 
+    def choose(self, images, questions, options):
+        return [0] * len(questions)
+
     def segment(self, images, prompts):
         return [Segments(np.zeros(images.shape[1:3], np.int32), (), ()) for _ in prompts]
 
@@ -144,6 +150,9 @@ class Random:
 
     def chat(self, images, questions):
         return [str(self.rng.choice(self.words)) for _ in questions]
+
+    def choose(self, images, questions, options):
+        return [int(self.rng.integers(len(among))) for among in options]
 
     def segment(self, images, prompts):
         return [self._segment(images.shape[1:3], prompt) for prompt in prompts]
