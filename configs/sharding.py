@@ -29,5 +29,6 @@ TABLES = {
         ("vocab", "tensor"),
         ("embed", "fsdp"),
         ("channels", "tensor"),
+        ("heads", "tensor"),
     ),
 }

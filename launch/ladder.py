@@ -29,13 +29,17 @@ class Stage:
 
 STANDINS = {
     name: Stage({"long": f"configs/stage0_standins.py:{name}"}, (("standins",),)) for name in ("vit", "convnext")
-}
+} | {"llm": Stage({"long": "configs/stage0_language.py"}, (("text_slots",),))}
 STANDARD = ("world_reconstruction", "--config.data.preset=standard", "--config.label=standard")
 STAGES = {
     "stage1_tokenizer": Stage(
         {"ladder": "configs/stage1_tokenizer.py:tiny", "long": "configs/stage1_tokenizer.py:long"},
         (("world_reconstruction",), ("reconstruction",)),
         (STANDARD,),
+    ),
+    "stage2": Stage(
+        {"ladder": "configs/stage2.py:tiny", "long": "configs/stage2.py:long"},
+        (("questions",), ("text_slots",)),
     ),
 }
 

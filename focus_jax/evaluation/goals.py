@@ -26,7 +26,7 @@ class Goal:
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """name: of a figure or a pattern such as `language_*`; ladder, long: its goal at that budget, None for none."""
+    """name: of a figure or a pattern such as `probe_*`; ladder, long: its goal at that budget, None for none."""
 
     name: str
     meaning: str
@@ -75,7 +75,7 @@ STAGES: dict[str, Stage] = {
             Figure("vit_colour", "objects whose colour a probe on the ViT names", 0.97, 0.97),
             Figure("convnext_shape", "objects whose shape a probe on the ConvNeXt names", 0.95, 0.95),
             Figure("convnext_colour", "objects whose colour a probe on the ConvNeXt names", 0.98, 0.98),
-            Figure("language_*", "questions of this type answered about a scene given as text", 0.95, 0.95),
+            Figure("text_slot_accuracy*", "questions of this type answered about a scene given as text", 0.95, 0.95),
             Figure("vae_psnr", "closeness of what the VAE gives back", 30.0, 30.0, unit="dB"),
         ),
     ),
@@ -130,7 +130,10 @@ STAGES: dict[str, Stage] = {
                 Goal(0.9, share_of="text_slot_accuracy"),
                 0.90,
             ),
-            Figure("text_slot_accuracy", "the same questions when the scene is given as text, without a picture"),
+            Figure("question_accuracy_*", "the same, questions of one type"),
+            Figure("text_slot_accuracy*", "the same questions when the scene is given as text, without a picture"),
+            Figure("blind_accuracy", "the most frequent answer to the same question in training, without looking"),
+            Figure("majority_accuracy", "the most frequent answer to the question's template"),
             Figure("pope_*", "yes or no on objects that are there or not (POPE)"),
             Figure("mme_*", "yes or no in pairs about a picture (MME): sums of scores, or shares by category"),
             Figure("mmbench_accuracy*", "one of several options, asked once (MMBench)"),

@@ -12,7 +12,6 @@ from data_pipelines import language, slots
 from data_pipelines.example import Turn
 from data_pipelines.world.examples import example
 from data_pipelines.world.scenes import Scene
-from focus_jax.errors import UserError
 from focus_jax.evaluation import held_out
 from focus_jax.evaluation.figures import Figure
 from focus_jax.evaluation.protocol import batches
@@ -42,10 +41,6 @@ class Evaluator:
         """model: from focus_jax.load, of stage 0; data: scenes, default what the config names. Raises: UserError."""
         c = self.config
         found = held_out.scenes_of(c) if data is None else list(data)
-        if getattr(model, "config", None) is None or model.config.stage != "text_slots":
-            raise UserError(
-                f"{getattr(model, 'label', model)}: expected a language model of configs/stage0_language.py."
-            )
         chat = model.talk
         stream = chat.streams[0]
         where, sizes = (stream["height"], stream["width"]), language.sizes(stream["sequence"])

@@ -19,7 +19,7 @@ from focus_jax.models.adapter import Adapter, Projectors
 from focus_jax.models.dual_tokenizer import dual_tokenizer
 from focus_jax.models.fusion import FusionMLP
 from focus_jax.models.qwen2 import qwen2
-from focus_jax.sequence.layout import Role
+from focus_jax.sequence.layout import Role, Sizes
 
 ENCODERS = {"vit": "vit", "convnext": "convnext", "pixel_encoder": "pixel"}  # name of the path's own: the tokenizer's
 Vectors = Mapping[Role, jax.Array]  # [B, n, D] of the pictures of each row, one picture's after the other's
@@ -79,6 +79,19 @@ class Focus:
         if self.adapter is not None:
             found[Role.QUERY] = self.adapter.apply({"params": params["adapter"]}, maps, extent)
         return {role: x.reshape(b, -1, self.llm.width) for role, x in found.items()}
+
+    def told(self, params: Mapping[str, Any], bags: jax.Array, sizes: Sizes) -> Vectors:
+        """Words in place of pictures: ids int32 [B, n, words], -1 = none, n of data_pipelines/slots.py a picture, ->
+        vectors of each row, the sums of their embeddings."""
+        words = self.llm.apply({"params": params["llm"]}, jnp.maximum(bags, 0), method="embed")
+        found = jnp.sum(words * (bags >= 0)[..., None], axis=2)
+        counts = {role: sizes.count(role) for role in (Role.SEMANTIC, Role.PIXEL, Role.QUERY)}
+        pictures = found.reshape(len(bags), -1, sum(counts.values()), found.shape[-1])
+        out, start = {}, 0
+        for role, count in counts.items():
+            out[role] = pictures[:, :, start : start + count].reshape(len(bags), -1, found.shape[-1])
+            start += count
+        return out
 
     def embeddings(
         self, params: Mapping[str, Any], ids: jax.Array, roles: jax.Array, features: jax.Array, vectors: Vectors

@@ -1,11 +1,16 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Attention: full, of encoders and of queries on maps; causal, of the language model; logits and softmax in float32."""
+"""Attention: full, of encoders and of queries on maps; causal, of the language model; logits and softmax in float32.
+
+Long rows of the language model take a kernel where the program is compiled for a TPU or a GPU (flash_attention.py).
+"""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+
+from focus_jax.ops import flash_attention
 
 BLOCK, BLOCKS = 32, 8  # queries of a block at least; blocks of a row at most, for each is compiled
 
@@ -44,16 +49,25 @@ def causal_attention(
 
     Returns: [B, T, heads, d] in q's dtype.
     """
-    b, t, heads, d = q.shape
-    if starts is None and t >= 2 * BLOCK:  # of the keys behind a block of queries nothing is computed
-        size = max(BLOCK, -(-t // BLOCKS))
-        parts = []
-        for start in range(0, t, size):
-            stop = min(start + size, t)
-            own = None if segments is None else (segments[:, start:stop], segments[:, :stop])
-            parts.append(_causal(q[:, start:stop], k[:, :stop], v[:, :stop], own, jnp.full(1, start)))
-        return jnp.concatenate(parts, axis=1)
-    return _causal(q, k, v, None if segments is None else (segments, segments), starts)
+    if starts is not None:
+        return _causal(q, k, v, None, starts)
+    given = jnp.ones(q.shape[:2], jnp.int32) if segments is None else segments
+    if not flash_attention.serves(q.shape[1]):
+        return _in_blocks(q, k, v, given)
+    forms = dict(tpu=flash_attention.splash, cuda=flash_attention.triton, default=_in_blocks)
+    return jax.lax.platform_dependent(q, k, v, given, **forms)
+
+
+def _in_blocks(q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array) -> jax.Array:
+    """The form of XLA. Of the keys behind a block of queries nothing is computed."""
+    t = q.shape[1]
+    size = max(BLOCK, -(-t // BLOCKS))
+    parts = []
+    for start in range(0, t, size):
+        stop = min(start + size, t)
+        own = segments[:, start:stop], segments[:, :stop]
+        parts.append(_causal(q[:, start:stop], k[:, :stop], v[:, :stop], own, jnp.full(1, start)))
+    return jnp.concatenate(parts, axis=1)
 
 
 def _causal(

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from data_pipelines.language import sizes
 from focus_jax.errors import UserError
 from focus_jax.models.focus import Focus, Vectors
 from focus_jax.ops.cross_entropy import CrossEntropy, cross_entropy, sums_by_term
@@ -73,7 +74,9 @@ class Stage:
         self.vocabulary = Vocabulary(**config.model.vocabulary)
         self.focus = Focus(config.model, jnp.dtype(config.compute_dtype))
         self.tokenizer = self.focus.tokenizer
-        self.learnt = max(s["sequence"]["learnt"] for phase in config.data.phases for s in phase["streams"])
+        streams = [stream["sequence"] for phase in config.data.phases for stream in phase["streams"]]
+        self.learnt = max(sequence["learnt"] for sequence in streams)
+        self.sizes = sizes(streams[0])  # of text slots, which have one bucket
         self.excluded = self.vocabulary.outside(self.vocabulary.text_mode) if self.loss.text_mode else ()
 
     def init(self, rng: jax.Array) -> dict[str, Any]:
@@ -115,7 +118,9 @@ class Stage:
         return _figures(batch, *self.cross_entropy(params, batch))
 
     def vectors(self, params: Mapping[str, Any], batch: Batch) -> Vectors:
-        """What the pictures of a batch bring to its rows; params with aliases resolved."""
+        """What the pictures of a batch bring to its rows, or words in their place; params with aliases resolved."""
+        if "bags" in batch:
+            return self.focus.told(params, batch["bags"], self.sizes)
         if "image" not in batch:
             return {}
         high = to_float(batch["high"]) if "high" in batch else None

@@ -17,7 +17,7 @@ from focus_jax.evaluation import goals
         ("stage1_decoder", "psnr_gap", "long", {"psnr_gap": 3.1}, "≤ 3 dB", goals.MISSED),
         ("stage1_decoder", "psnr_gap", "ladder", {"psnr_gap": -0.5}, "≤ 4 dB", goals.MET),
         ("stage4", "composite_leakage", "long", {"composite_leakage": 0.0}, "≤ 0", goals.MET),
-        ("standins", "language_count", "ladder", {"language_count": 0.94}, "≥ 0.95", goals.MISSED),
+        ("standins", "text_slot_accuracy_count", "ladder", {"text_slot_accuracy_count": 0.94}, "≥ 0.95", goals.MISSED),
         ("stage2", "question_accuracy", "long", {"question_accuracy": 0.9}, "≥ 0.9", goals.MET),
     ],
 )
@@ -44,7 +44,7 @@ def test_no_goal():
 
 
 def test_goals_that_nothing_answers():
-    missing = goals.unmeasured("standins", "long", {"vit_shape": 1.0, "language_count": 1.0, "vae_psnr": 1.0})
+    missing = goals.unmeasured("standins", "long", {"vit_shape": 1.0, "text_slot_accuracy_count": 1.0, "vae_psnr": 1.0})
     assert [(f.name, goal) for f, goal in missing] == [
         ("vit_colour", "≥ 0.97"), ("convnext_shape", "≥ 0.95"), ("convnext_colour", "≥ 0.98"),
     ]  # fmt: skip
