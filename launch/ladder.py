@@ -20,11 +20,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 @dataclasses.dataclass(frozen=True)
 class Stage:
     """configs: with their variants, by budget; benchmarks: names in configs/eval.py, with overrides; long: those of the
-    budget long beside them."""
+    budget long beside them; needs: what it starts from, without which it is left out."""
 
     configs: dict[str, str]
     benchmarks: tuple[tuple[str, ...], ...]
     long: tuple[tuple[str, ...], ...] = ()
+    needs: str = ""
 
 
 STANDINS = {
@@ -40,6 +41,7 @@ STAGES = {
     "stage2": Stage(
         {"ladder": "configs/stage2.py:tiny", "long": "configs/stage2.py:long"},
         (("questions",), ("text_slots",)),
+        needs="assets/llm.safetensors",
     ),
 }
 
@@ -66,6 +68,9 @@ def main() -> None:
     for name in [s for s in args.stages.split(",") if s] or list(stages):
         if name not in stages:
             parser.error(f"--stages: {name} is none of {', '.join(stages)}")
+        if stages[name].needs and not (ROOT / stages[name].needs).exists():
+            print(f"{name}: left out, {stages[name].needs} is not there; make standins assets", flush=True)
+            continue
         stage, workdir = stages[name], f"{args.runs}/{'standins' if args.standins else budget}/{name}"
         run("focus_jax.train", f"--config={stage.configs[budget]}", f"--workdir={workdir}")
         for benchmark, *overrides in stage.benchmarks + (stage.long if budget == "long" else ()):
