@@ -96,7 +96,7 @@ def get_config(size: str = "full") -> ConfigDict:
         c.data.validation = [world | {"options": options | {"count": 256}}]
     else:
         # 512 examples a step (Table 6): 256 rows of two. A picture of 256 px takes 368 positions and its queries 128.
-        per_row = dict(length=1_408, learnt=768, pack=2, images=2)
+        per_row = dict(length=1_536, learnt=768, pack=2, images=2)
         shares = dict(zip(buckets.ANCHORS_256, SHARES.values()))
         streams = [_stream("full", bucket, rows=256, share=share, **per_row) for bucket, share in shares.items()]
         c.data.phases = [{"steps": 58_600, "streams": streams}]  # one epoch of 30M (Table 5)
