@@ -79,7 +79,7 @@ def ship(name: str, stage: str, benchmark: str, run: str, report: pathlib.Path, 
     frozen = held_elsewhere(found, assets, shipped)
     mine = {p: e for p, e in found.entries.items() if part_of(p) not in frozen}
     leaves = store.read(mine, {p: jax.ShapeDtypeStruct(e.shape, jnp.bfloat16) for p, e in mine.items()})
-    prints = store.save_safetensors(shipped, leaves, found.config, f"{stage}: {run}", frozen)
+    prints = store.save_safetensors(shipped, leaves, found.config, f"{stage}: {run}", frozen, found.about)
     told = entry["benchmarks"][benchmark]
     record.write_text(
         json.dumps(

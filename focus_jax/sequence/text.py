@@ -16,7 +16,7 @@ import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from focus_jax.errors import UserError
 from focus_jax.sequence.vocabulary import Vocabulary
@@ -53,6 +53,17 @@ class TextTokenizer:
         if wrong := [i for i in ids if not 0 <= i < self.size]:
             raise UserError(f"text: id {wrong[0]} is no text, expected ids below {self.size}.")
         return self._tokenizer.decode(list(ids), skip_special_tokens=False)
+
+    def with_special(self, vocabulary: Vocabulary) -> Tokenizer:
+        """A tokenizer for others, which finds every named token of the vocabulary in a text, codes and ours too."""
+        whole = Tokenizer.from_str(self._tokenizer.to_str())
+        names = [vocabulary.name(i) for i in range(self.size, vocabulary.ours.stop)]
+        whole.add_special_tokens([AddedToken(name, normalized=False) for name in names])
+        if whole.token_to_id(names[-1]) != vocabulary.ours.stop - 1:
+            raise UserError(
+                f"text tokenizer: {names[-1]} would not get its id, for a text token is called like another."
+            )
+        return whole
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -7,6 +7,7 @@ frozen part is named by reference to the checkpoint it came from; one without su
 """
 
 import errno
+import functools
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
 from focus_jax.errors import UserError
+from focus_jax.sequence import identity
 from focus_jax.training import config as configs
 from focus_jax.training import parts, state, store
 from focus_jax.training.provenance import code_version
@@ -59,6 +61,8 @@ def initial_params(config: Any, plan: Plan, stage_init: Callable) -> tuple[Flat,
         label = "random"
         if mine and source != "random":
             found = store.catalogue(source, config.init_weights, field)
+            if any(parts.part_of(p) == identity.PART for p in mine):
+                identity.check(found.about, config, f"{field}: {found.label}")
             entries |= {p: _entry(found, p, field) for p in mine}
             label = (
                 found.label if all(e.weights == "raw" for e in (entries[p] for p in mine)) else f"{found.label} (ema)"
@@ -255,7 +259,12 @@ class Checkpoints:
             "format": store.FORMAT, "step": step, "code": code_version(), "config": json.loads(self.config.to_json()),
             "config_hash": configs.digest(self.config), "parts": held, "items": table, "frozen": frozen,
             "origins": self.origins, "fingerprints": store.fingerprints(held, table, frozen),
+            "about": self._about,
         }  # fmt: skip
+
+    @functools.cached_property
+    def _about(self) -> dict[str, Any]:
+        return identity.identity(self.config)
 
     def _items(self, trained: Trained, frozen: Flat) -> dict[str, Flat]:
         """{item: {path inside it: leaf}}; works on arrays and on shapes alike."""

@@ -11,6 +11,7 @@ each group (`opt.GROUP`, `ema.GROUP`), and json items. Its item `meta` describes
     frozen  {part: reference}                       parts that are elsewhere; see `reference`
     origins {part: text}                            where each part came from at step 0
     fingerprints {part: {"raw": .., "ema": ..}}     of this step
+    about   {part: {name: value}}                   ids that the language model was made for (sequence/identity.py)
 """
 
 import dataclasses
@@ -56,12 +57,16 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Catalogue:
-    """What a source offers. label: what to call it; entries: {path: Entry}; config: None where the file has none."""
+    """What a source offers. label: what to call it; entries: {path: Entry}; config: None where the file has none.
+
+    about: {part: {name: value}}, what is to be known of a part beside its leaves; of llm see sequence/identity.py.
+    """
 
     label: str
     entries: dict[str, Entry]
     config: ConfigDict | None
     step: int | None
+    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def fingerprints(self, paths: Iterable[str]) -> dict[str, str]:
         """{part: fingerprint} of some leaves, by their recorded digests; a part with an unrecorded leaf is left out."""
@@ -194,7 +199,7 @@ def _step_catalogue(path: epath.Path, weights: str) -> Catalogue:
                 add(item, "")
     for part, ref in meta["frozen"].items():
         entries |= follow(ref, part, path)
-    return Catalogue(str(path), entries, ConfigDict(meta["config"]), meta["step"])
+    return Catalogue(str(path), entries, ConfigDict(meta["config"]), meta["step"], meta.get("about", {}))
 
 
 def _file_catalogue(path: epath.Path) -> Catalogue:
@@ -222,7 +227,7 @@ def _file_catalogue(path: epath.Path) -> Catalogue:
     for part, ref in json.loads(metadata.get("frozen", "{}")).items():
         entries |= follow(ref, part, path.parent)
     config = ConfigDict(json.loads(metadata["config"])) if "config" in metadata else None
-    return Catalogue(str(path), entries, config, None)
+    return Catalogue(str(path), entries, config, None, json.loads(metadata.get("about", "{}")))
 
 
 def reference(entries: Mapping[str, Entry], part: str, step_dir: epath.Path) -> dict[str, str] | None:
@@ -346,11 +351,12 @@ def save_safetensors(
     config: ConfigDict | None,
     note: str = "",
     frozen: Mapping[str, Mapping[str, str]] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
     """Writes parameters {path: array} into one file that `focus_jax.load` and `config.init` read.
 
     Only for models that fit into one host's memory. The metadata carry config (if any), digests, fingerprints and code
-    version. frozen: {part: reference as `follow` reads it} of parts that other files hold.
+    version. frozen: {part: reference as `follow` reads it} of parts that other files hold. about: as in `Catalogue`.
     Returns: {part: fingerprint} of the parts in the file.
     """
     host = {p: np.ascontiguousarray(jax.device_get(x)) for p, x in sorted(flat.items())}
@@ -360,7 +366,7 @@ def save_safetensors(
     metadata = {
         "format": str(FORMAT), **({"config": config.to_json()} if config else {}), "digests": json.dumps(digests),
         "fingerprints": json.dumps(prints), "code": code_version(), "note": note,
-        **({"frozen": json.dumps(frozen)} if frozen else {}),
+        **({"frozen": json.dumps(frozen)} if frozen else {}), **({"about": json.dumps(about)} if about else {}),
     }  # fmt: skip
     write_weights(path, host, metadata)
     return prints
