@@ -268,7 +268,9 @@ class Table:
         """
         network = list(flat if shapes is None else shapes)
         flat = {path: flat[path] for path in self.covered(flat, network)}
-        needed = [name for piece in self.pieces for name in piece.paths] or self.parts
+        needed = [name for piece in self.pieces for name in piece.paths]
+        within = [*needed, *(name for piece in self.pieces for name in piece.beside)]
+        needed += [part for part in self.parts if not any(f"{name}/".startswith(f"{part}/") for name in within)]
         if not any(path.startswith(_under(needed)) for path in flat):
             raise UserError(f"{self.name}: the checkpoint holds no parameter of {', '.join(needed)}")
         held = self.keys({path: tuple(leaf.shape) for path, leaf in flat.items()})

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints: round trips over meshes, where parameters come from, references, and everything that can be broken."""
 
+import contextlib
 import json
 import pathlib
 import shutil
@@ -10,8 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
+from configs import models
 from focus_jax.errors import UserError
+from focus_jax.sequence import identity
 from focus_jax.training import checkpoint, fingerprint, state, store
 from tests.training.tiny_run import CHAIN, chain, new_run, resume, train
 from tests.training.tiny_stage import TinyStage, tiny_config, tiny_plan
@@ -182,6 +186,40 @@ def test_init_of_another_shape(run, tmp_path):
         UserError, match=r"llm.safetensors: llm/dense/kernel has shape \(2, 2\), this config expects \(16, 16\)"
     ):
         checkpoint.initial_params(config, tiny_plan(config), init)
+
+
+def test_a_language_model_of_other_ids(run, tmp_path):
+    """A file that says its ids is refused by a model of others; one that says nothing is taken as it is."""
+    vocabulary, spoken = models.vocabulary("tiny"), models.text_tokenizer("tiny")
+    model = ConfigDict({"model": {"vocabulary": vocabulary, "text_tokenizer": spoken}})
+    about = identity.identity(model)
+    flat = {p: x for p, x in state.all_params(*run[1:]).items() if p.startswith("llm/")}
+    file, more = tmp_path / "llm.safetensors", vocabulary.to_dict() | {"spare": 9}
+    config = tiny_config(init={"tokenizer": "random", "llm": str(file), "vae": "random"})
+    plan = tiny_plan(config)
+    for said, own, refused in (
+        (about, vocabulary, ""),
+        ({}, more, ""),
+        (
+            about,
+            more,
+            f"llm.safetensors: .* of the vocabulary {about['llm']['vocabulary']}, config.model.vocabulary is",
+        ),
+        ({"llm": about["llm"] | {"text_tokenizer": "f" * 16}}, vocabulary, "of the text_tokenizer ffffffffffffffff"),
+        ({"llm": {"vocabulary": about["llm"]["vocabulary"], "text_tokenizer": ""}}, vocabulary, ""),
+    ):
+        store.save_safetensors(file, flat, None, about=said)
+        config.model = ConfigDict({"vocabulary": own, "text_tokenizer": spoken})
+        with pytest.raises(UserError, match=refused) if refused else contextlib.nullcontext():
+            checkpoint.initial_params(config, plan, init)
+
+
+def test_a_step_says_its_ids(tmp_path):
+    model = {"vocabulary": models.vocabulary("tiny"), "text_tokenizer": models.text_tokenizer("tiny")}
+    config = tiny_config(model=ConfigDict(model))
+    checkpoints = checkpoint.Checkpoints(tmp_path, config, tiny_plan(config))
+    assert checkpoints._meta(0, {}, {}, {})["about"] == identity.identity(config)
+    checkpoints.close()
 
 
 def test_a_trained_copy_of_an_aliased_part(tmp_path):
