@@ -25,8 +25,8 @@ class Text:
     layout: magpie (Magpie's SFT sets, single and multi turn: conversations), openorca (system_prompt, question,
     response), openhermes (OpenHermes-2.5: conversations, maybe with a system's turn first), scp116k (problem, and
     extract_solution or, in its first version, matched_solution), opc-sft (OpenCoder's stages 1 and 2: instruction,
-    output). Other columns are passed over. Of Magpie's columns only documents could be seen, OpenOrca's are from memory;
-    of SCP-116K's two versions the older one's card.
+    output). Other columns are passed over. Of Magpie's columns only documents could be seen, of SCP-116K's two versions
+    the older one's card; OpenOrca's are from memory.
 
     An empty system's text is left out; an empty question or answer, and a text that spells `<image>`, are bad records.
     """
