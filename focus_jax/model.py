@@ -76,7 +76,7 @@ class Model:
         self.fingerprints, self.label, self.mesh = fingerprints, label, mesh
 
     # ------------------------------------------------------------------------------------------------ conversations
-    def chat(self, images: np.ndarray, questions: Sequence[str], **options: Any) -> list[str]:
+    def chat(self, images: np.ndarray, questions: list[str], **options: Any) -> list[str]:
         """One answer to one question about each picture, uint8 [B, H, W, 3] of any size.
 
         options: limit (ids of an answer), sampling (inference.decode.sampling; default greedy), stops (strings).
@@ -115,7 +115,7 @@ class Model:
     @property
     def high(self) -> int:
         """Long edge of the high-resolution pictures that the tokenizer reads beside the images; 0 for none."""
-        return self._tokenizer.reads_high if getattr(self.stage, "tokenizer", None) is not None else 0
+        return self._tokenizer.reads_high
 
     def grids(self, height: int, width: int) -> dict[str, tuple[int, int]]:
         """(h, w) of each branch's codes for pictures of height x width. Raises: UserError for a size that has none."""
