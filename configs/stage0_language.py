@@ -63,7 +63,7 @@ def get_config() -> ConfigDict:
         "sequence": sequence,
     }
     c.data = ConfigDict()
-    c.data.phases = [{"steps": 24_000, "streams": [stream]}]
+    c.data.phases = [{"steps": 32_000, "streams": [stream]}]
     c.data.sources = [world("questions", 3.0), world("caption", 1.0)]
     c.data.validation = [world("questions", 1.0, count=256)]
     c.data.max_crop_loss = 0.0

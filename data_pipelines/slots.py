@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A picture's place in a sequence filled with words instead of features: text slots, on which stage 0 learns to answer.
 
-Every vector of a picture is a bag of words, whose embeddings are summed. A semantic cell says what has its centre in it
-and in which quarter of the cell, or the ground's colour; a pixel cell the colour at its centre; the queries name the
-things one by one, in half of the examples. To project features onto such sums is a nearly linear task.
+Every vector of a picture is a bag of words, whose embeddings are summed. A semantic cell says its own column and row,
+as on a chessboard, and what has its centre in it and in which quarter of the cell, or the ground's colour; a pixel cell
+the colour at its centre; the queries name the things one by one, in half of the examples. To project features onto such
+sums is a nearly linear task.
 """
 
 import functools
@@ -43,6 +44,7 @@ def bags(
     centres = np.array([_centre(x, size) for x in things]).reshape(-1, 2)
     (h, w), (ph, pw) = sizes.semantic, sizes.pixel
     cells: list[list[str]] = [[] for _ in range(h * w)]
+    squares = [[_letter(i % w), str(i // w + 1)] for i in range(h * w)]
     for thing, (x, y) in zip(things, centres):
         column, row = min(int(x * w), w - 1), min(int(y * h), h - 1)
         halves = "left" if x * w - column < 0.5 else "right", "upper" if y * h - row < 0.5 else "lower"
@@ -51,7 +53,7 @@ def bags(
     listed = rng is not None and rng.random() < LISTED
     order = np.lexsort((centres[:, 0], centres[:, 1]))[: sizes.queries if listed else 0]
     named = [_words(things[k]) for k in order]
-    found = [cell or ground for cell in cells] + [[c] for c in colours] + named
+    found = [[*square, *(cell or ground)] for square, cell in zip(squares, cells)] + [[c] for c in colours] + named
     out = np.full((vectors(sizes), BAG), -1, np.int32)
     for k, words in enumerate(found):
         ids = [i for word in words for i in _ids(tokenizer, word)]
@@ -66,6 +68,10 @@ def _centre(thing: Instance, size: tuple[int, int]) -> tuple[float, float]:
     assert thing.box is not None
     x, y, width, height = thing.box
     return (x + width / 2) / size[0], (y + height / 2) / size[1]
+
+
+def _letter(column: int) -> str:
+    return chr(ord("A") + column)
 
 
 def _words(thing: Instance) -> list[str]:
@@ -86,4 +92,5 @@ def _colour(things: list[Instance], size: tuple[int, int], x: float, y: float) -
 
 @functools.lru_cache(maxsize=1024)
 def _ids(tokenizer: TextTokenizer, word: str) -> list[int]:
-    return tokenizer.encode(f" {word}")
+    """A word as it stands in a text, behind a blank; letters and digits of squares as they stand alone."""
+    return tokenizer.encode(word if len(word) == 1 else f" {word}")

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the benchmarks on official files have in common: their config, pictures of any size, prompts, protocol."""
 
-import collections
 import dataclasses
 import hashlib
 import json
@@ -86,12 +85,6 @@ def means(name: str, rows: Sequence[Row], values: Sequence[float], group: Callab
             [values[i] for i in mine], [pictures[i] for i in mine]
         )
     return out
-
-
-def most_frequent(values: Sequence[str]) -> str:
-    """The first in the alphabet of equals."""
-    counts = collections.Counter(values)
-    return min(counts, key=lambda value: (-counts[value], value))
 
 
 def slug(text: str) -> str:

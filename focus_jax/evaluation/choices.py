@@ -7,7 +7,7 @@ from typing import Any
 
 from focus_jax.errors import UserError
 from focus_jax.evaluation import answering, held_out
-from focus_jax.evaluation.figures import Figure
+from focus_jax.evaluation.figures import Figure, most_frequent
 from focus_jax.evaluation.files import LETTERS, Row
 from focus_jax.evaluation.protocol import Checked
 
@@ -49,7 +49,7 @@ class Evaluator:
             given = [list(LETTERS[: len(r.options)]) if c.compared == "letters" else list(r.options) for r in chunk]
             chosen += checked.choose(images, texts, given)
         right = [float(row.options[k] == row.answers[0]) for row, k in zip(rows, chosen)]
-        frequent = answering.most_frequent([LETTERS[row.options.index(row.answers[0])] for row in rows])
+        frequent = most_frequent([LETTERS[row.options.index(row.answers[0])] for row in rows])
         guesses = {
             f"always {frequent}": [float(row.options.index(row.answers[0]) == LETTERS.index(frequent)) for row in rows],
             "chance": [1 / len(row.options) for row in rows],

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures with their standard errors."""
 
-from collections.abc import Callable, Sequence
+import collections
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -40,6 +41,12 @@ def clustered(values: Sequence[float] | np.ndarray, groups: Sequence[int] | np.n
     residuals = np.bincount(at, weights=x - value)
     g = len(residuals)
     return value, n, float(np.sqrt(g / (g - 1) * (residuals**2).sum()) / n) if g > 1 else 0.0
+
+
+def most_frequent(values: Iterable[str]) -> str:
+    """The first in the alphabet of equals. Raises: ValueError for none."""
+    counts = collections.Counter(values)
+    return min(counts, key=lambda value: (-counts[value], value))
 
 
 def bootstrapped(sums: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], n: int) -> Figure:

@@ -11,8 +11,10 @@ from data_pipelines.world.questions import Question
 from data_pipelines.world.scenes import Scene
 from focus_jax.errors import UserError
 from focus_jax.evaluation import held_out
-from focus_jax.evaluation.figures import Figure, clustered
+from focus_jax.evaluation.figures import Figure, clustered, most_frequent
 from focus_jax.evaluation.protocol import Checked
+
+NAME = "question_accuracy"
 
 
 def asked(scene: Scene, count: int) -> list[Question]:
@@ -38,7 +40,8 @@ class Blind:
             for q in asked(scenes.scene(preset, "train", i), per_scene):
                 for counter in (by_text[q.text], by_template[q.template], self._all):
                     counter[q.answer] += 1
-        self._by_text, self._by_template = _most(by_text), _most(by_template)
+        self._by_text = {text: most_frequent(c.elements()) for text, c in by_text.items()}
+        self._by_template = {template: most_frequent(c.elements()) for template, c in by_template.items()}
 
     def majority(self, q: Question) -> str:
         """The most frequent answer to the question's template."""
@@ -48,9 +51,19 @@ class Blind:
         return self._by_text.get(q.text) or self.majority(q)
 
 
-def _most(counters: dict[str, collections.Counter[str]]) -> dict[str, str]:
-    """The most frequent answer of each, the first in the alphabet of equals."""
-    return {name: min(c, key=lambda answer: (-c[answer], answer)) for name, c in counters.items()}
+def check(config: Any) -> None:
+    """What benchmarks that ask the world's questions cannot do without. Raises: UserError naming the field."""
+    held_out.check(config)
+    if config.per_scene < 1 or config.blind_scenes < 1:
+        raise UserError("config.per_scene and config.blind_scenes: expected at least 1 each.")
+
+
+def protocol(config: Any) -> dict[str, Any]:
+    """Of the protocol file."""
+    blind = {"split": "train", "scenes": config.blind_scenes, "per_scene": config.per_scene}
+    return held_out.protocol(
+        config, matching="exact; case, outer blanks and a final full stop do not count", blind=blind
+    )
 
 
 class Evaluator:
@@ -60,20 +73,15 @@ class Evaluator:
     name = "questions"
 
     def __init__(self, config: Any):
-        held_out.check(config)
+        check(config)
         self.config = config
         self.baselines: dict[str, dict[str, float]] = {}
         self.galleries: list[held_out.Gallery] = []
-        if config.per_scene < 1 or config.blind_scenes < 1:
-            raise UserError("config.per_scene and config.blind_scenes: expected at least 1 each.")
 
     @property
     def protocol(self) -> dict[str, Any]:
         """Of the protocol file."""
-        blind = {"split": "train", "scenes": self.config.blind_scenes, "per_scene": self.config.per_scene}
-        return held_out.protocol(
-            self.config, matching="exact; case, outer blanks and a final full stop do not count", blind=blind
-        )
+        return protocol(self.config)
 
     def run(self, model: Any, data: Sequence[Scene] | None = None) -> dict[str, Figure]:
         """model: from focus_jax.load; data: scenes, default what the config names."""
@@ -85,15 +93,11 @@ class Evaluator:
         for chunk in held_out.chunks(rows, c.batch_size):
             images = held_out.pictures((found[i] for i, _ in chunk), c.side)
             answers += checked.chat(images, [q.text for _, q in chunk])
-        blind = Blind(c.data.preset, 0, c.blind_scenes, c.per_scene)
-        out = accuracies(rows, answers)
-        guesses = {
-            "majority": accuracies(rows, [blind.majority(q) for _, q in rows]),
-            "blind": accuracies(rows, [blind.answer(q) for _, q in rows]),
-        }
+        out = accuracies(rows, answers, NAME)
+        guesses = guessed(c, rows, NAME)
         self.baselines = {name: {label: g[name][0] for label, g in guesses.items()} for name in out}
         self.galleries = [self._gallery(found, rows, answers)]
-        return out | {f"{label}_accuracy": g["question_accuracy"] for label, g in guesses.items()}
+        return out | {f"{label}_accuracy": g[NAME] for label, g in guesses.items()}
 
     def _gallery(self, found, rows, answers) -> held_out.Gallery:
         chosen = held_out.spread(len(rows), self.config.shown)
@@ -108,9 +112,7 @@ class Evaluator:
         return held_out.gallery("Questions", ("picture", "question", "answer"), cells)
 
 
-def accuracies(
-    rows: Sequence[tuple[int, Question]], answers: Sequence[str], name: str = "question_accuracy"
-) -> dict[str, Figure]:
+def accuracies(rows: Sequence[tuple[int, Question]], answers: Sequence[str], name: str) -> dict[str, Figure]:
     """rows: (scene, question). Accuracy over all, `name`, and by type, `name`_TYPE; errors by scene."""
     right = [(i, q.type, same(a, q.answer)) for (i, q), a in zip(rows, answers)]
     out = {name: clustered([x for _, _, x in right], [i for i, _, _ in right])}
@@ -118,3 +120,10 @@ def accuracies(
         mine = [(i, x) for i, k, x in right if k == kind]
         out[f"{name}_{kind}"] = clustered([x for _, x in mine], [i for i, _ in mine])
     return out
+
+
+def guessed(config: Any, rows: Sequence[tuple[int, Question]], name: str) -> dict[str, dict[str, Figure]]:
+    """`accuracies` of answers that never look, by kind: "majority" and "blind"."""
+    blind = Blind(config.data.preset, 0, config.blind_scenes, config.per_scene)
+    answers = {"majority": [blind.majority(q) for _, q in rows], "blind": [blind.answer(q) for _, q in rows]}
+    return {kind: accuracies(rows, said, name) for kind, said in answers.items()}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from focus_jax.evaluation import answering, held_out, scoring
-from focus_jax.evaluation.figures import Figure
+from focus_jax.evaluation.figures import Figure, most_frequent
 from focus_jax.evaluation.files import Row
 from focus_jax.evaluation.protocol import Checked
 
@@ -56,7 +56,7 @@ class Evaluator:
         asked = answering.rows_of(c, data)
         rows, checked = asked.rows, Checked(model, self.name, c.batch_size)
         answers = [x for _, images, texts in answering.batches(rows, c) for x in checked.chat(images, texts)]
-        constant = answering.most_frequent([answer for row in rows for answer in row.answers])
+        constant = most_frequent([answer for row in rows for answer in row.answers])
         values, guessed = ([score(x, row) for x, row in zip(said, rows)] for said in (answers, [constant] * len(rows)))
         out, beside = (answering.means(figure, rows, found, group) for found in (values, guessed))
         self._asked = asked

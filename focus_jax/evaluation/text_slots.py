@@ -12,10 +12,9 @@ from data_pipelines import language, slots
 from data_pipelines.example import Turn
 from data_pipelines.world.examples import example
 from data_pipelines.world.scenes import Scene
-from focus_jax.evaluation import held_out
+from focus_jax.evaluation import held_out, questions
 from focus_jax.evaluation.figures import Figure
 from focus_jax.evaluation.protocol import batches
-from focus_jax.evaluation.questions import Blind, accuracies, asked
 
 NAME = "text_slot_accuracy"
 LIMIT = 8  # ids of an answer, which is one word
@@ -27,7 +26,7 @@ class Evaluator:
     name = "text_slots"
 
     def __init__(self, config: Any):
-        held_out.check(config)
+        questions.check(config)
         self.config = config
         self.baselines: dict[str, dict[str, float]] = {}
         self.galleries: list[held_out.Gallery] = []
@@ -35,7 +34,7 @@ class Evaluator:
     @property
     def protocol(self) -> dict[str, Any]:
         """Of the protocol file."""
-        return held_out.protocol(self.config, matching="exact; case, outer blanks and a final full stop do not count")
+        return questions.protocol(self.config)
 
     def run(self, model: Any, data: Sequence[Scene] | None = None) -> dict[str, Figure]:
         """model: from focus_jax.load, of stage 0; data: scenes, default what the config names. Raises: UserError."""
@@ -45,17 +44,12 @@ class Evaluator:
         stream = chat.streams[0]
         where, sizes = (stream["height"], stream["width"]), language.sizes(stream["sequence"])
         bags = [slots.bags(example(s, ("panoptic",), where[0]), 0, sizes, chat.tokenizer, None) for s in found]
-        rows = [(i, q) for i, scene in enumerate(found) for q in asked(scene, c.per_scene)]
+        rows = [(i, q) for i, scene in enumerate(found) for q in questions.asked(scene, c.per_scene)]
         answers: list[str] = []
         for chosen, count in batches(len(rows), c.batch_size):
             laid = [chat.ask(where, [Turn(role="user", text=rows[k][1].text, images=[0])]) for k in chosen]
             said = chat.say(laid, {"bags": np.stack([bags[rows[k][0]] for k in chosen])}, limit=LIMIT)
             answers += [one.text for one in said[:count]]
-        blind = Blind(c.data.preset, 0, c.blind_scenes, c.per_scene)
-        out = accuracies(rows, answers, NAME)
-        guesses = {
-            "majority": accuracies(rows, [blind.majority(q) for _, q in rows], NAME),
-            "blind": accuracies(rows, [blind.answer(q) for _, q in rows], NAME),
-        }
+        out, guesses = questions.accuracies(rows, answers, NAME), questions.guessed(c, rows, NAME)
         self.baselines = {name: {label: g[name][0] for label, g in guesses.items()} for name in out}
         return out

@@ -110,12 +110,8 @@ class DualTokenizer(nn.Module):
         images: [B, H, W, 3]; high: the same pictures with a long edge of `high` pixels [B, H', W', 3], where
         `reads_high` asks for them. In the form `illume` E' is X'_L. No gradient reaches an encoder.
         """
-        pixels = vit_pixels(images, self._vit_size(*images.shape[1:3]))
-        low = jax.lax.stop_gradient(self.vit(pixels)[0])
-        if self.fusion is None:
-            return low, low
-        maps, extent = self._maps(high if self.high else images)
-        return low, self.fusion(low, maps, extent)
+        low, fused, _, _ = self._read(images, high)
+        return low, fused
 
     def understanding(
         self, images: jax.Array, high: jax.Array | None = None
@@ -123,12 +119,19 @@ class DualTokenizer(nn.Module):
         """What the language model is told of pictures as in `tokens`: E' [B, h, w, C]; X_T, the pixel encoder's
         features before quant_conv [B, h', w', code_dim]; the hierarchical encoder's maps {level: [B, H, W, C_level]}
         and their extent as in `Fusion`, None in the form `illume`. No gradient reaches an encoder."""
-        low = jax.lax.stop_gradient(self.vit(vit_pixels(images, self._vit_size(*images.shape[1:3])))[0])
-        pixel = jax.lax.stop_gradient(self.pixel.features(images))
+        _, fused, maps, extent = self._read(images, high)
+        return fused, jax.lax.stop_gradient(self.pixel.features(images)), maps, extent
+
+    def _read(
+        self, images: jax.Array, high: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array, dict[str, jax.Array] | None, jax.Array | None]:
+        """(X'_L, E', maps, extent)."""
+        pixels = vit_pixels(images, self._vit_size(*images.shape[1:3]))
+        low = jax.lax.stop_gradient(self.vit(pixels)[0])
         if self.fusion is None:
-            return low, pixel, None, None
+            return low, low, None, None
         maps, extent = self._maps(high if self.high else images)
-        return self.fusion(low, maps, extent), pixel, maps, extent
+        return low, self.fusion(low, maps, extent), maps, extent
 
     def _maps(self, high: jax.Array | None) -> tuple[dict[str, jax.Array], jax.Array]:
         """The hierarchical encoder's maps, and the share of their height and width that is no padding [B, 2]."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from focus_jax.models.adapter import Adapter, Projectors
@@ -103,10 +104,10 @@ class Focus:
         out = self.llm.apply({"params": params["llm"]}, ids, method="embed")
         if not vectors:
             return out
-        starts, start = jnp.full(len(Role), -1, jnp.int32), 0
+        starts, start = np.full(len(Role), -1, np.int32), 0  # of each role's vectors in `found`
         for role, x in vectors.items():
-            starts, start = starts.at[role].set(start), start + x.shape[1]
+            starts[role], start = start, start + x.shape[1]
         found = jnp.concatenate([x.astype(out.dtype) for x in vectors.values()], axis=1)
-        at = starts[roles]
+        at = jnp.asarray(starts)[roles]
         chosen = jnp.take_along_axis(found, jnp.where(at < 0, 0, at + features)[..., None], axis=1)
         return jnp.where((at < 0)[..., None], out, chosen)

@@ -106,7 +106,12 @@ class Fusion(nn.Module):
 
 
 class FusionMLP(nn.Module):
-    """Eq. 1: E = MLP(E') + E', for the language model alone; it trains from stage 2. [..., C] -> [..., C]."""
+    """Eq. 1: E = MLP(E') + E', for the language model alone; it trains from stage 2. [..., h, w, C] -> the same.
+
+    Where a cell lies is all but lost in E': the tower turns features by place and adds none, and a language model that
+    counts along one axis has to guess the rest. So the MLP is given fixed sine positions, through a map that is zero at
+    the start (our addition).
+    """
 
     hidden: int
     dtype: Any = jnp.float32
@@ -115,5 +120,8 @@ class FusionMLP(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-        h = nn.gelu(Dense(self.hidden, **types, name="fc1")(LayerNorm(**types, name="norm")(x)), approximate=False)
+        grid = x.shape[-3:-1]
+        place = Dense(self.hidden, use_bias=False, kernel_init=nn.initializers.zeros, **types, name="place")
+        h = Dense(self.hidden, **types, name="fc1")(LayerNorm(**types, name="norm")(x))
+        h = nn.gelu(h + place(sine_positions(centres(*grid))).reshape(*grid, self.hidden), approximate=False)
         return x + Dense(x.shape[-1], **types, name="fc2")(h).astype(x.dtype)

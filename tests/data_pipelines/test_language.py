@@ -206,7 +206,8 @@ def test_slots_say_what_stands_where(preset):
             # The box of what is visible of a thing may have its centre elsewhere; most have not.
             right += {thing.shape, thing.colour, thing.size} <= set(cell)
         pixels += len(scene.things)
-        empty = [cell for cell in cells if len(cell) == 1]
+        assert [cell[0] for cell in cells] == [column + row for row in "1234" for column in "ABCD"]
+        empty = [cell[1:] for cell in cells if len(cell) == 2]
         assert empty and all(cell == [scene.ground.colour] for cell in empty)
         drawn = drawing.draw(scene, 64)
         for (y, x), (colour,) in zip(np.ndindex(8, 8), colours):

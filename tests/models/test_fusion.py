@@ -104,6 +104,21 @@ def test_the_mlp_adds_to_its_input():
     assert model.apply({"params": params}, LOW).shape == LOW.shape
 
 
+def test_the_mlp_can_tell_where_a_cell_lies():
+    """At the start it does not, but what would tell it gets a gradient; then equal cells differ by row and column."""
+    model, equal = FusionMLP(32), jnp.ones((1, 3, 4, 5))
+    params = nn.unbox(model.init(jax.random.key(0), equal))["params"]
+    found = model.apply({"params": params}, equal)
+    np.testing.assert_array_equal(found, jnp.broadcast_to(found[:, :1, :1], found.shape))
+    target = jax.random.normal(jax.random.key(1), equal.shape)
+    grad = jax.grad(lambda p: (model.apply({"params": p}, equal) * target).sum())(params)
+    assert np.abs(grad["place"]["kernel"]).max() > 0
+    stepped = params | {"place": {"kernel": params["place"]["kernel"] - 0.1 * grad["place"]["kernel"]}}
+    cells = np.asarray(model.apply({"params": stepped}, equal)).reshape(12, 5)
+    apart = np.abs(cells[:, None] - cells[None]).max(-1) + np.eye(12)
+    assert apart.min() > 1e-3
+
+
 def test_bad_input():
     with pytest.raises(UserError, match="width 50, expected a multiple of its 16 heads"):
         Fusion(width=50)
