@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The world as a source of Examples by random access: nothing on disk, as many as wanted."""
 
+import functools
 import hashlib
 import io
 import json
@@ -134,8 +135,8 @@ def _caption(out: Example, scene: Scene, drawn: Drawing) -> None:
     out.turns.append(Turn(role="caption", text=text, images=[0]))
 
 
-def _questions(out: Example, scene: Scene, drawn: Drawing) -> None:
-    for q in questions.questions(scene, scenes.draws_of(scene, scenes.QUESTIONS), QUESTIONS):
+def _questions(out: Example, scene: Scene, drawn: Drawing, types: Sequence[str] | None = None) -> None:
+    for q in questions.questions(scene, scenes.draws_of(scene, scenes.QUESTIONS), QUESTIONS, types):
         first = not any(turn.role == "user" for turn in out.turns)
         out.turns.append(Turn(role="user", text=q.text, images=[0] if first else []))
         out.turns.append(Turn(role="assistant", text=q.answer))
@@ -214,4 +215,5 @@ TASKS: dict[str, Task] = {
     "regions": _regions,
     "edit": _edit,
     "clip": _clip,
+    **{f"questions_{kind}": functools.partial(_questions, types=(kind,)) for kind in questions.TYPES},
 }

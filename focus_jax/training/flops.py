@@ -157,7 +157,10 @@ def _equation(eqn: Any) -> int:
         return 2 * inner * math.prod(eqn.outvars[0].aval.shape)
     if name == "conv_general_dilated":
         return _convolution(eqn)
-    inner = [_jaxpr(getattr(j, "jaxpr", j)) for value in params.values() for j in _jaxprs_in(value)]
+    bodies = [getattr(j, "jaxpr", j) for value in params.values() for j in _jaxprs_in(value)]
+    if name == "cond":  # of forms by platform the one without a kernel, which says what the kernels compute
+        bodies = [body for body in bodies if not _has_kernel(body)] or bodies
+    inner = [_jaxpr(body) for body in bodies]
     if not any(inner):
         return 0
     if name == "scan":
@@ -172,6 +175,14 @@ def _equation(eqn: Any) -> int:
         return math.prod(params["grid_mapping"].grid) * sum(inner)
     # A function with its own gradient holds rules beside its body; only the body runs.
     return inner[0] if name.startswith("custom_") else sum(inner)
+
+
+def _has_kernel(jaxpr: Any) -> bool:
+    return any(
+        eqn.primitive.name == "pallas_call"
+        or any(_has_kernel(getattr(j, "jaxpr", j)) for value in eqn.params.values() for j in _jaxprs_in(value))
+        for eqn in jaxpr.eqns
+    )
 
 
 def _jaxprs_in(value: Any) -> list[Any]:

@@ -11,6 +11,7 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 from focus_jax.errors import UserError
+from focus_jax.ops import attention
 from focus_jax.training import flops
 
 S = jax.ShapeDtypeStruct
@@ -98,6 +99,14 @@ def test_branches_loops_and_dead_code():
     with pytest.raises(UserError, match="while loop without a fixed number of turns"):
         flops.count_flops(lambda x: jax.lax.while_loop(lambda x: x[0, 0] < 9, lambda x: x @ x, x), x)
     assert flops.count_flops(lambda x: jax.lax.while_loop(lambda x: x[0, 0] < 9, lambda x: x + 1, x), x) == 0
+
+
+def test_a_form_with_a_kernel_counts_as_the_form_without():
+    q, k = S((1, 512, 4, 64), jnp.bfloat16), S((1, 512, 2, 64), jnp.bfloat16)
+    plain = lambda q, k, v: attention._in_blocks(q, k, v, jnp.ones(q.shape[:2], jnp.int32)).sum()
+    chosen = lambda q, k, v: attention.causal_attention(q, k, v).sum()
+    for change in (lambda fn: fn, lambda fn: jax.value_and_grad(fn, (0, 1, 2))):
+        assert flops.count_flops(change(chosen), q, k, k) == flops.count_flops(change(plain), q, k, k) > 0
 
 
 def test_functions_with_their_own_gradient():
