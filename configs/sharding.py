@@ -16,8 +16,8 @@ TABLES = {
         ("dense_out", "fsdp"),
         ("conv_in", "fsdp"),
         ("codes", "fsdp"),
+        ("embed", "fsdp"),  # before "vocab": a lookup in columns moves vectors, one in rows the whole table
         ("vocab", "fsdp"),
-        ("embed", "fsdp"),
     ),
     "fsdp_tensor": (
         ("batch", BATCH),

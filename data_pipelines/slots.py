@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A picture's place in a sequence filled with words instead of features: text slots, on which stage 0 learns to answer.
 
-Every vector of a picture is a bag of words, whose embeddings are summed. A semantic cell says its own column and row,
-as on a chessboard, and what has its centre in it and in which quarter of the cell, or the ground's colour; a pixel cell
-the colour at its centre; the queries name the things one by one, in half of the examples. To project features onto such
-sums is a nearly linear task.
+Every vector of a picture is a bag of words, whose embeddings are summed. A semantic cell says what has its centre in it
+and how far from the middle of the picture: `left` three times in the first of four columns, four times in the outer
+half of that column. An empty cell says the ground's colour, a pixel cell the colour at its centre; the queries say of
+the things one by one what their cells say, in half of the examples. To project features onto such sums is a nearly
+linear task.
 """
 
 import functools
@@ -19,7 +20,7 @@ from data_pipelines.world.vocabulary import COLOURS
 from focus_jax.sequence.layout import Role, Sizes
 from focus_jax.sequence.text import TextTokenizer
 
-BAG = 18  # words of a vector at most: three things in a cell
+BAG = 24  # ids of a vector at most: three things in a cell near a corner
 LISTED = 0.5  # share of the examples whose queries name the things
 
 
@@ -44,16 +45,15 @@ def bags(
     centres = np.array([_centre(x, size) for x in things]).reshape(-1, 2)
     (h, w), (ph, pw) = sizes.semantic, sizes.pixel
     cells: list[list[str]] = [[] for _ in range(h * w)]
-    squares = [[_letter(i % w), str(i // w + 1)] for i in range(h * w)]
+    whole = []  # what is said of each thing
     for thing, (x, y) in zip(things, centres):
-        column, row = min(int(x * w), w - 1), min(int(y * h), h - 1)
-        halves = "left" if x * w - column < 0.5 else "right", "upper" if y * h - row < 0.5 else "lower"
-        cells[row * w + column] += [*_words(thing), *halves]
+        whole.append([*_words(thing), *_far(x, w, "left", "right"), *_far(y, h, "upper", "lower")])
+        cells[min(int(y * h), h - 1) * w + min(int(x * w), w - 1)] += whole[-1]
     colours = [_colour(things, size, (i % pw + 0.5) / pw, (i // pw + 0.5) / ph) or ground[0] for i in range(ph * pw)]
     listed = rng is not None and rng.random() < LISTED
     order = np.lexsort((centres[:, 0], centres[:, 1]))[: sizes.queries if listed else 0]
-    named = [_words(things[k]) for k in order]
-    found = [[*square, *(cell or ground)] for square, cell in zip(squares, cells)] + [[c] for c in colours] + named
+    named = [whole[k] for k in order]
+    found = [cell or ground for cell in cells] + [[c] for c in colours] + named
     out = np.full((vectors(sizes), BAG), -1, np.int32)
     for k, words in enumerate(found):
         ids = [i for word in words for i in _ids(tokenizer, word)]
@@ -70,8 +70,10 @@ def _centre(thing: Instance, size: tuple[int, int]) -> tuple[float, float]:
     return (x + width / 2) / size[0], (y + height / 2) / size[1]
 
 
-def _letter(column: int) -> str:
-    return chr(ord("A") + column)
+def _far(at: float, cells: int, before: str, behind: str) -> list[str]:
+    """How far a place (of 0..1) is from the middle of so many cells: one of the words for every half cell or part."""
+    steps = min(int(at * 2 * cells), 2 * cells - 1) - cells
+    return [before] * -steps if steps < 0 else [behind] * (steps + 1)
 
 
 def _words(thing: Instance) -> list[str]:
@@ -92,5 +94,4 @@ def _colour(things: list[Instance], size: tuple[int, int], x: float, y: float) -
 
 @functools.lru_cache(maxsize=1024)
 def _ids(tokenizer: TextTokenizer, word: str) -> list[int]:
-    """A word as it stands in a text, behind a blank; letters and digits of squares as they stand alone."""
-    return tokenizer.encode(word if len(word) == 1 else f" {word}")
+    return tokenizer.encode(f" {word}")

@@ -14,8 +14,9 @@ from PIL import Image as PilImage
 from data_pipelines import regions
 from data_pipelines.errors import DataError
 from data_pipelines.example import Example, Expression, Frame, Image, Instance, Mask, Region, Turn
-from data_pipelines.world import captions, clips, drawing, edits, expressions, questions, scenes
+from data_pipelines.world import captions, clips, drawing, edits, expressions, placing, questions, scenes
 from data_pipelines.world.drawing import Drawing
+from data_pipelines.world.phrases import Phrases
 from data_pipelines.world.scenes import Scene, Thing
 from data_pipelines.world.vocabulary import SPLITS, VERSION, preset
 
@@ -29,7 +30,7 @@ class World:
     Args:
       name: of the source; split: train, validation, test or open.
       preset: easy, standard or hard.
-      tasks: which fields an Example gets beside its picture; names of TASKS.
+      tasks: which fields an Example gets beside its picture; names of TASKS or LESSONS.
       side: pixels of the picture; a bucket of another size is resized from it like any picture.
       count: records an epoch has, None for COUNTS.
 
@@ -45,7 +46,7 @@ class World:
         side: int = 128,
         count: int | None = None,
     ):
-        if unknown := [t for t in tasks if t not in TASKS]:
+        if unknown := [t for t in tasks if t not in TASKS | LESSONS]:
             raise DataError(f"world: task {unknown[0]!r} is unknown, expected some of {', '.join(TASKS)}.")
         if "clip" in tasks and len(tasks) > 1:
             raise DataError(f"world: tasks are {list(tasks)}, expected clip alone: its Example has frames, no picture.")
@@ -77,7 +78,7 @@ def example(scene: Scene, tasks: Sequence[str] = (), side: int = 128) -> Example
         images=[picture(drawn.picture)],
     )
     for task in tasks:
-        TASKS[task](out, scene, drawn)
+        (TASKS | LESSONS)[task](out, scene, drawn)
     return out
 
 
@@ -137,9 +138,18 @@ def _caption(out: Example, scene: Scene, drawn: Drawing) -> None:
 
 def _questions(out: Example, scene: Scene, drawn: Drawing, types: Sequence[str] | None = None) -> None:
     for q in questions.questions(scene, scenes.draws_of(scene, scenes.QUESTIONS), QUESTIONS, types):
-        first = not any(turn.role == "user" for turn in out.turns)
-        out.turns.append(Turn(role="user", text=q.text, images=[0] if first else []))
-        out.turns.append(Turn(role="assistant", text=q.answer))
+        _turns(out, q.text, q.answer)
+
+
+def _places(out: Example, scene: Scene, drawn: Drawing) -> None:
+    for _, text, answer in placing.places(Phrases(scene), scenes.draws_of(scene, scenes.QUESTIONS))[:QUESTIONS]:
+        _turns(out, text, answer)
+
+
+def _turns(out: Example, question: str, answer: str) -> None:
+    first = not any(turn.role == "user" for turn in out.turns)
+    out.turns.append(Turn(role="user", text=question, images=[0] if first else []))
+    out.turns.append(Turn(role="assistant", text=answer))
 
 
 def _referring(out: Example, scene: Scene, drawn: Drawing) -> None:
@@ -215,5 +225,9 @@ TASKS: dict[str, Task] = {
     "regions": _regions,
     "edit": _edit,
     "clip": _clip,
+}
+# Of stage 0 alone: what a language model learns first to answer questions.
+LESSONS: dict[str, Task] = {
+    "places": _places,
     **{f"questions_{kind}": functools.partial(_questions, types=(kind,)) for kind in questions.TYPES},
 }

@@ -14,7 +14,7 @@ from data_pipelines.example import Turn
 from data_pipelines.loader import Loader
 from data_pipelines.world import drawing, scenes
 from data_pipelines.world.examples import World
-from data_pipelines.world.vocabulary import COLOURS, GROUNDS
+from data_pipelines.world.vocabulary import COLOURS, GROUNDS, SHAPES
 from focus_jax.sequence.layout import IGNORE, Role
 
 QUESTIONS = ("questions", "caption")
@@ -194,7 +194,7 @@ def test_slots_say_what_stands_where(preset):
     s = stream("slots", side=64, length=304)
     sizes = language.sizes(s["sequence"])
     _, tokenizer = language.writing(s["sequence"])
-    right = pixels = 0
+    right = near = pixels = 0
     for index in range(30):
         scene = scenes.scene(preset, "train", index)
         bags = slots.bags(world[index], 0, sizes, tokenizer, None)
@@ -203,11 +203,12 @@ def test_slots_say_what_stands_where(preset):
         assert not any(queries)
         for thing in scene.things:
             cell = cells[min(int(thing.y / 16), 3) * 4 + min(int(thing.x / 16), 3)]
+            places = [_place(thing.x, "left", "right"), _place(thing.y, "upper", "lower")]
             # The box of what is visible of a thing may have its centre elsewhere; most have not.
             right += {thing.shape, thing.colour, thing.size} <= set(cell)
+            near += all(abs(cell.count(word) - count) <= 1 for word, count in places)
         pixels += len(scene.things)
-        assert [cell[0] for cell in cells] == [column + row for row in "1234" for column in "ABCD"]
-        empty = [cell[1:] for cell in cells if len(cell) == 2]
+        empty = [cell for cell in cells if len(cell) == 1]
         assert empty and all(cell == [scene.ground.colour] for cell in empty)
         drawn = drawing.draw(scene, 64)
         for (y, x), (colour,) in zip(np.ndindex(8, 8), colours):
@@ -215,7 +216,13 @@ def test_slots_say_what_stands_where(preset):
             assert colour in COLOURS | GROUNDS
             if k:
                 assert colour == scene.things[k - 1].colour or preset == "standard"
-    assert right / pixels > 0.95
+    assert right / pixels > 0.95 and near / pixels > 0.95
+
+
+def _place(at, before, behind):
+    """The word of a place in 0..64, and how often it stands there: by steps of 8 from the middle."""
+    steps = int(at // 8) - 4
+    return (before, -steps) if steps < 0 else (behind, steps + 1)
 
 
 def test_queries_name_the_things_in_half_of_the_examples():
@@ -230,8 +237,9 @@ def test_queries_name_the_things_in_half_of_the_examples():
         things = scenes.scene("easy", "train", index).things
         if any(said):
             listed += 1
-            shapes = [words[0] for words in said if words]
+            shapes = [next(word for word in words if word in SHAPES) for words in said if words]
             assert sorted(shapes) == sorted(thing.shape for thing in things)
+            assert all({"left", "right"} & set(words) and {"upper", "lower"} & set(words) for words in said if words)
     assert 15 < listed < 45
 
 
