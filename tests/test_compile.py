@@ -173,6 +173,7 @@ def test_command_and_table(tmp_path, capsys):
 
 @pytest.mark.tpu_compile
 @pytest.mark.filterwarnings("ignore:Error reading persistent compilation cache")  # no TPU to read it back
+@pytest.mark.slow
 def test_tiny_step_compiles_for_a_tpu_slice(tiny):
     found = ahead.report(tiny, "v5e:2x2")
     assert found["device_kind"] == "TPU v5 lite" and found["devices"] == 4 and found["fits"]

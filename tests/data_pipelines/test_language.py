@@ -3,12 +3,13 @@
 """Rows of sequences: what an Example becomes, packing, what does not fit, what is refused; text slots."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 from configs import models
-from data_pipelines import language, rows, slots
+from data_pipelines import language, prepare, rows, slots
 from data_pipelines.errors import DataError
 from data_pipelines.example import Turn
 from data_pipelines.loader import Loader
@@ -185,6 +186,24 @@ def test_a_wrong_sequence_names_its_field(change, said):
     s["sequence"] |= change
     with pytest.raises(DataError, match=said):
         Loader(data(s), seed=0)
+
+
+def test_conversations_without_pictures_go_through_shards(tmp_path):
+    """Text alone has a bucket and a stream of its own, and a batch of it no pictures."""
+    lines = [json.dumps({"instruction": f"Say {i}.", "output": f"{i}."}) for i in range(12)]
+    (tmp_path / "all.jsonl").write_text("\n".join(lines))
+    options = {"reader_options": {"layout": "opc-sft"}, "validation": 0.3}
+    manifest = prepare.prepare("text", tmp_path / "all.jsonl", tmp_path / "shards", **options)
+    s = stream(side=0, size=2, pack=2, images=0) | {"high": 0}
+    source = {"name": "talk", "path": str(tmp_path / "shards"), "reader": "", "weight": 1.0}
+    loader = Loader(data(s, sources=[source], validation=[source]), seed=0)
+    batch = loader._batches[0]
+    assert "image" not in batch and "high" not in batch
+    assert all(text({"ids": ids}, s).count("Say") == 2 for ids in batch["ids"])
+    with loader.once() as batches:
+        held = [one for _, _, one in batches]
+    held_out = sum(text({"ids": ids}, s).count("Say") for one in held for ids in one["ids"])
+    assert held_out == manifest["records"]["validation"]["text"] > 0
 
 
 # ------------------------------------------------------------------------------------------------------ text slots

@@ -8,6 +8,7 @@ import pytest
 from tests.golden import renew
 
 
+@pytest.mark.slow
 def test_first_losses():
     key, stored = f"jax {jax.__version__} {jax.default_backend()}", renew.stored("losses")
     if key not in stored:
