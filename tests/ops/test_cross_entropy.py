@@ -214,9 +214,9 @@ def on_mesh(axes, inputs):
 
 LAYOUTS = {  # how head lies, (ids, width)
     "data": (tables_config.TABLES["data"], P()),
-    "fsdp": (tables_config.TABLES["fsdp"], P("fsdp")),
+    "fsdp": (tables_config.TABLES["fsdp"], P(None, "fsdp")),
     "fsdp_tensor": (tables_config.TABLES["fsdp_tensor"], P("tensor", "fsdp")),
-    "width": ((("batch", ("data", "fsdp")), ("embed", "fsdp")), P(None, "fsdp")),
+    "ids": ((("batch", ("data", "fsdp")), ("vocab", "fsdp")), P("fsdp")),
     "ids on two axes": ((("batch", ("data", "fsdp")), ("vocab", ("tensor", "fsdp"))), P(("tensor", "fsdp"))),
     "width alone": ((("batch", "data"), ("vocab", "fsdp"), ("embed", "tensor")), P("fsdp", "tensor")),
 }
@@ -248,8 +248,17 @@ def test_ids_on_their_own_axis_gather_nothing():
     assert found == {"all-reduce": 4 * (3 * positions + positions * D + head) + 4}
 
 
-def test_fsdp_gathers_block_by_block():
+def test_columns_are_gathered_block_by_block():
     _, compiled = on_mesh(LAYOUTS["fsdp"][0], (*arrays()[:4], []))
+    found = hlo.collectives(compiled.as_text())
+    blocks, block = 12, 8 * D * 4  # 96 of 104 ids, of which 93 are real; forward and backward gather
+    assert found["all-gather"] == {"ops": 2, "count": 2 * blocks, "bytes": 2 * blocks * block}
+    assert found["reduce-scatter"] == {"ops": 1, "count": blocks, "bytes": blocks * block}
+    assert found["all-reduce"]["bytes"] == V // 2 * D * 4 + 4  # a shard's gradient over "data", the loss
+
+
+def test_ids_are_gathered_block_by_block():
+    _, compiled = on_mesh(LAYOUTS["ids"][0], (*arrays()[:4], []))
     found = hlo.collectives(compiled.as_text())
     blocks, block = 13, 8 * D * 4  # 8 ids are 4 of the 52 rows of each shard; forward and backward gather
     offsets = found["all-gather"]["count"] - 2 * blocks
