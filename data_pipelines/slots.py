@@ -20,7 +20,7 @@ from data_pipelines.world.vocabulary import COLOURS
 from focus_jax.sequence.layout import Role, Sizes
 from focus_jax.sequence.text import TextTokenizer
 
-BAG = 24  # ids of a vector at most: three things in a cell near a corner
+BAG = 24  # ids of a vector at most: two things in a corner of a picture of 4 x 4 cells
 LISTED = 0.5  # share of the examples whose queries name the things
 
 

@@ -6,7 +6,7 @@ import dataclasses
 
 from data_pipelines.world import relations
 from data_pipelines.world.draws import Draws
-from data_pipelines.world.phrases import NUMBERS, Key, Phrases, a, description, enumeration, phrase
+from data_pipelines.world.phrases import NUMBERS, Phrases, a, enumeration, phrase
 from data_pipelines.world.scenes import Scene, Thing
 
 _WORDINGS = ("{list} on {ground}", "a picture of {list} on {ground}", "on {ground}, {list}")
@@ -33,7 +33,7 @@ def caption(scene: Scene, d: Draws) -> Caption:
     phrases = Phrases(scene)
     relation = _relation(phrases, d)
     wording, ground = d.choice(_WORDINGS), f"a {scene.ground.colour} background"
-    full = [phrase(_varied(phrases, thing)) for thing in scene.things]
+    full = [phrase(phrases.whole(i)) for i in range(len(scene.things))]
     if len(full) == 1:
         return _alone(scene.things[0], full[0], wording, ground)
     if relation and len(full) == 2:
@@ -65,13 +65,9 @@ def _relation(phrases: Phrases, d: Draws) -> tuple[int, str, int] | None:
     return d.choice(options) if options else None
 
 
-def _varied(phrases: Phrases, thing: Thing) -> Key:
-    return tuple([v if f in phrases.fields else None for f, v in enumerate(description(thing))])
-
-
 def _list(phrases: Phrases, d: Draws) -> str:
     """'a small red circle and two large blue squares', in an order that tells nothing."""
-    keys = d.shuffled(list(dict.fromkeys(_varied(phrases, thing) for thing in phrases.things)))
+    keys = d.shuffled(list(dict.fromkeys(map(phrases.whole, range(len(phrases.things))))))
     counts = [len(phrases.groups[key]) for key in keys]
     return enumeration(
         [a(phrase(k)) if n == 1 else f"{NUMBERS[n]} {phrase(k, many=True)}" for k, n in zip(keys, counts)]

@@ -46,7 +46,7 @@ class World:
         side: int = 128,
         count: int | None = None,
     ):
-        if unknown := [t for t in tasks if t not in TASKS | LESSONS]:
+        if unknown := [t for t in tasks if t not in _MADE]:
             raise DataError(f"world: task {unknown[0]!r} is unknown, expected some of {', '.join(TASKS)}.")
         if "clip" in tasks and len(tasks) > 1:
             raise DataError(f"world: tasks are {list(tasks)}, expected clip alone: its Example has frames, no picture.")
@@ -78,7 +78,7 @@ def example(scene: Scene, tasks: Sequence[str] = (), side: int = 128) -> Example
         images=[picture(drawn.picture)],
     )
     for task in tasks:
-        (TASKS | LESSONS)[task](out, scene, drawn)
+        _MADE[task](out, scene, drawn)
     return out
 
 
@@ -231,3 +231,4 @@ LESSONS: dict[str, Task] = {
     "places": _places,
     **{f"questions_{kind}": functools.partial(_questions, types=(kind,)) for kind in questions.TYPES},
 }
+_MADE = TASKS | LESSONS

@@ -126,6 +126,10 @@ class Phrases:
         """All descriptions of things[i], without those that name the field `without`."""
         return self._keys[i] if without is None else [k for k in self._keys[i] if k[without] is None]
 
+    def whole(self, i: int) -> Key:
+        """The description of things[i] that names all fields the preset varies."""
+        return self._keys[i][-1]
+
     def unique(self, i: int, without: int | None = None) -> list[Key]:
         """Descriptions that match things[i] alone."""
         return [k for k in self.keys(i, without) if len(self.groups[k]) == 1]

@@ -10,7 +10,7 @@ import itertools
 
 from data_pipelines.world.asking import Asked, ask
 from data_pipelines.world.draws import Draws
-from data_pipelines.world.phrases import Phrases, description, phrase
+from data_pipelines.world.phrases import Phrases, phrase
 from data_pipelines.world.relations import HALVES, SIDES, holds, in_half
 
 NOTHING = "nothing"
@@ -41,8 +41,5 @@ def _beside(phrases: Phrases, d: Draws, i: int, side: str) -> Asked | None:
     hits = [k for k, found in there.items() if found]
     if None in there.values() or len(hits) > 1:
         return None
-    answer = NOTHING
-    if hits:
-        said = description(phrases.things[hits[0]])
-        answer = phrase(tuple([v if f in phrases.fields else None for f, v in enumerate(said)]))
+    answer = phrase(phrases.whole(hits[0])) if hits else NOTHING
     return ask(d, ("What is {side} the {a}?", "What lies {side} the {a}?"), answer, side=side, a=phrases.called(d, i))

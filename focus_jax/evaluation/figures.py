@@ -44,7 +44,7 @@ def clustered(values: Sequence[float] | np.ndarray, groups: Sequence[int] | np.n
 
 
 def most_frequent(values: Iterable[str]) -> str:
-    """The first in the alphabet of equals. Raises: ValueError for none."""
+    """The first in the alphabet of equals; values: a Counter of them serves as well. Raises: ValueError for none."""
     counts = collections.Counter(values)
     return min(counts, key=lambda value: (-counts[value], value))
 

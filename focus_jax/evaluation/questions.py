@@ -40,8 +40,8 @@ class Blind:
             for q in asked(scenes.scene(preset, "train", i), per_scene):
                 for counter in (by_text[q.text], by_template[q.template], self._all):
                     counter[q.answer] += 1
-        self._by_text = {text: most_frequent(c.elements()) for text, c in by_text.items()}
-        self._by_template = {template: most_frequent(c.elements()) for template, c in by_template.items()}
+        self._by_text = {text: most_frequent(c) for text, c in by_text.items()}
+        self._by_template = {template: most_frequent(c) for template, c in by_template.items()}
 
     def majority(self, q: Question) -> str:
         """The most frequent answer to the question's template."""

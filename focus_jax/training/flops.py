@@ -71,8 +71,7 @@ def largest_remat(fn: Callable[..., Any], *args: Any) -> int:
 
 def _remat_bytes(jaxpr: Any) -> Iterator[int]:
     for eqn in jaxpr.eqns:
-        bodies = [getattr(j, "jaxpr", j) for value in eqn.params.values() for j in _jaxprs_in(value)]
-        for body in bodies:
+        for body in _bodies(eqn):
             if eqn.primitive is primitives.remat_p:
                 yield _outputs(body)
             else:
@@ -85,7 +84,7 @@ def _outputs(jaxpr: Any) -> int:
         if eqn.primitive.name in ("dot_general", "conv_general_dilated"):
             aval = eqn.outvars[0].aval
             total += math.prod(aval.shape) * aval.dtype.itemsize
-        total += sum(_outputs(getattr(j, "jaxpr", j)) for value in eqn.params.values() for j in _jaxprs_in(value))
+        total += sum(map(_outputs, _bodies(eqn)))
     return total
 
 
@@ -157,7 +156,7 @@ def _equation(eqn: Any) -> int:
         return 2 * inner * math.prod(eqn.outvars[0].aval.shape)
     if name == "conv_general_dilated":
         return _convolution(eqn)
-    bodies = [getattr(j, "jaxpr", j) for value in params.values() for j in _jaxprs_in(value)]
+    bodies = _bodies(eqn)
     if name == "cond":  # of forms by platform the one without a kernel, which says what the kernels compute
         bodies = [body for body in bodies if not _has_kernel(body)] or bodies
     inner = [_jaxpr(body) for body in bodies]
@@ -178,11 +177,12 @@ def _equation(eqn: Any) -> int:
 
 
 def _has_kernel(jaxpr: Any) -> bool:
-    return any(
-        eqn.primitive.name == "pallas_call"
-        or any(_has_kernel(getattr(j, "jaxpr", j)) for value in eqn.params.values() for j in _jaxprs_in(value))
-        for eqn in jaxpr.eqns
-    )
+    return any(eqn.primitive.name == "pallas_call" or any(map(_has_kernel, _bodies(eqn))) for eqn in jaxpr.eqns)
+
+
+def _bodies(eqn: Any) -> list[Any]:
+    """The jaxprs among an equation's parameters."""
+    return [getattr(j, "jaxpr", j) for value in eqn.params.values() for j in _jaxprs_in(value)]
 
 
 def _jaxprs_in(value: Any) -> list[Any]:
