@@ -40,11 +40,14 @@ def mme() -> ConfigDict:
 def _choices(benchmark: str, path: str, prompt: str = LETTER, compared: str = "letters", **data) -> ConfigDict:
     c = _files("choices", benchmark, prompt, path, **data)
     c.compared = compared  # log-likelihoods of the options' letters, or of their texts
+    c.circular = False  # also with the options in every rotation, as many times the work
     return c
 
 
 def mmbench() -> ConfigDict:
-    return _choices("mmbench", "data/mmbench/mmbench_dev_en.tsv", split="")
+    c = _choices("mmbench", "data/mmbench/mmbench_dev_en.tsv", split="")
+    c.circular = True  # what its leaderboard shows
+    return c
 
 
 def seedbench() -> ConfigDict:

@@ -101,9 +101,9 @@ def report(
     quick: the compiler tries less hard; about a third less time, a little more memory than the program of a run.
 
     Returns: a JSON-able dict: what was asked; flops_per_device, step_seconds and the MFU assumed for them; memory:
-    bytes on one device by kind, of which `total` decides; fits; replicated: arguments and outputs above 64 MiB that are
-    whole on every device; collectives (see hlo.collectives); compile_seconds. Memory that does not fit is a finding, no
-    error.
+    bytes on one device by kind, of which `total` decides; peak: the most of them that is in use at once, arguments
+    included; fits; replicated: arguments and outputs above 64 MiB that are whole on every device; collectives (see
+    hlo.collectives); compile_seconds. Memory that does not fit is a finding, no error.
     """
     devices = topology_devices(topology, slices)
     config_lib.validate(config, len(devices))
@@ -168,6 +168,7 @@ def _compiled(config: Any, stage: step.Stage, plan: state.Plan, batch: Any, quic
     }
     return {
         "memory": memory | {"total": sum(memory.values())},
+        "peak": m.peak_memory_in_bytes,
         "replicated": replicated(plan, compiled, lowered),
         "collectives": hlo.collectives(compiled.as_text()),
         "lower_seconds": lowering,
@@ -268,7 +269,7 @@ def scale_table(reports: Sequence[Mapping[str, Any]]) -> str:
     """Reports as the rows of docs/scale.md."""
     header = (
         *("config", "slice", "shape", "batch", "accumulate", "TFLOP a device", f"step at {100 * MFU:.0f} % MFU"),
-        *("arguments", "temporaries", "memory in all", "fits", "collectives", "compile", "commit"),
+        *("arguments", "temporaries", "memory in all", "in use at once", "fits", "collectives", "compile", "commit"),
     )
     rows = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
     for r in reports:
@@ -279,7 +280,8 @@ def scale_table(reports: Sequence[Mapping[str, Any]]) -> str:
         cells = [
             r["config"], slice_name(r), r["shape"], r["batch_size"], r["accumulate"],
             f"{r['flops_per_device'] / 1e12:.1f}", f"{r['step_seconds']:.2f} s" if r["step_seconds"] else "-",
-            show("arguments"), show("temporaries"), show("total"), {True: "yes", False: "no", None: "-"}[r["fits"]],
+            show("arguments"), show("temporaries"), show("total"), size(r["peak"]) if "peak" in r else "-",
+            {True: "yes", False: "no", None: "-"}[r["fits"]],
             f"{runs}, {size(moved)}" if runs else "-",
             f"{r['compile_seconds']:.0f} s" if "compile_seconds" in r else "-", r["commit"].replace("+dirty", "")[:7],
         ]  # fmt: skip

@@ -21,14 +21,20 @@ JOBS = [
     ("stage1_tokenizer", "v5e:16x16", "1/320x960"),
     ("stage1_tokenizer", "v5p:4x4x4", "0/256x256"),
     ("stage1_tokenizer", "v5p:4x4x4", "1/320x960"),
+    ("stage2", "v5e:16x16", "0/256x256"),
+    ("stage2", "v5p:4x4x4", "0/256x256"),
+    ("stage2", "v6e:8x8", "0/256x256"),
+    ("language", "v5p:4x4x4", "0/0x0"),
 ]
 HEAD = """# The full step on slices that are not there
 
 Made by `make scale`: the real train step of each full-size stage, compiled ahead of time by libtpu on a machine without
-TPU. Memory is XLA's `memory_analysis` of one device; collectives are how many run in a step and the bytes they leave on
-a device; TFLOP are model FLOPs (docs/benchmarks.md says which); the step time is an estimate at the stated MFU, not a
-measurement: nothing has run on a TPU yet. Under the fsdp table no argument or output above 64 MiB may be whole on every
-device; the line below the table counts those that are. Compile times are of two cores, mostly busy with other work.
+TPU. Memory is XLA's `memory_analysis` of one device; in use at once is the most that any moment needs of it, arguments
+included: the rest are gaps in what the compiler laid out. Collectives are how many run in a step and the bytes they
+leave on a device; TFLOP are model FLOPs (docs/benchmarks.md says which); the step time is an estimate at the MFU above,
+not a measurement: nothing has run on a TPU yet. Under the fsdp table no argument or output above 64 MiB may be whole on
+every device; the line below the table counts those that are. Compile times are of two cores, mostly busy with other
+work.
 
 """
 

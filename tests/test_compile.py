@@ -179,6 +179,7 @@ def test_tiny_step_compiles_for_a_tpu_slice(tiny):
     assert found["device_kind"] == "TPU v5 lite" and found["devices"] == 4 and found["fits"]
     memory = found["memory"]
     assert memory["total"] < 2**30 and memory["arguments"] > 2**20
+    assert memory["arguments"] < found["peak"] <= memory["total"]
     assert found["collectives"]["all-gather"]["count"] + found["collectives"]["all-reduce"]["count"] > 4
     assert found["step_seconds"] == pytest.approx(found["flops_per_device"] / (0.4 * 197e12))
 

@@ -15,7 +15,9 @@ from data_pipelines import regions
 from data_pipelines.errors import DataError
 from data_pipelines.example import Example, Expression, Frame, Image, Instance, Mask, Region, Turn
 from data_pipelines.world import captions, clips, drawing, edits, expressions, placing, questions, scenes
+from data_pipelines.world.asking import Asked
 from data_pipelines.world.drawing import Drawing
+from data_pipelines.world.draws import Draws
 from data_pipelines.world.phrases import Phrases
 from data_pipelines.world.scenes import Scene, Thing
 from data_pipelines.world.vocabulary import SPLITS, VERSION, preset
@@ -141,8 +143,8 @@ def _questions(out: Example, scene: Scene, drawn: Drawing, types: Sequence[str] 
         _turns(out, q.text, q.answer)
 
 
-def _places(out: Example, scene: Scene, drawn: Drawing) -> None:
-    for _, text, answer in placing.places(Phrases(scene), scenes.draws_of(scene, scenes.QUESTIONS))[:QUESTIONS]:
+def _lesson(out: Example, scene: Scene, drawn: Drawing, lesson: Callable[[Phrases, Draws], list[Asked]]) -> None:
+    for _, text, answer in lesson(Phrases(scene), scenes.draws_of(scene, scenes.QUESTIONS))[:QUESTIONS]:
         _turns(out, text, answer)
 
 
@@ -228,7 +230,8 @@ TASKS: dict[str, Task] = {
 }
 # Of stage 0 alone: what a language model learns first to answer questions.
 LESSONS: dict[str, Task] = {
-    "places": _places,
+    "places": functools.partial(_lesson, lesson=placing.places),
+    "distances": functools.partial(_lesson, lesson=placing.distances),
     **{f"questions_{kind}": functools.partial(_questions, types=(kind,)) for kind in questions.TYPES},
 }
 _MADE = TASKS | LESSONS

@@ -3,7 +3,8 @@
 """Questions whose answers are places, or what is found there: lessons for a language model, not part of questions.py.
 
 A yes or no about a place is as good as a coin until both the place and the comparison are learnt. To say where a thing
-lies, or what lies beside it, needs the place alone, and teaches it (stage 0 of the language model).
+lies, or what lies beside it, needs the place alone, and teaches it. To say how far apart two things lie needs both, and
+who knows one of them already guesses better than a coin (stage 0 of the language model).
 """
 
 import itertools
@@ -11,9 +12,16 @@ import itertools
 from data_pipelines.world.asking import Asked, ask
 from data_pipelines.world.draws import Draws
 from data_pipelines.world.phrases import Phrases, phrase
-from data_pipelines.world.relations import HALVES, SIDES, holds, in_half
+from data_pipelines.world.relations import HALVES, MARGIN, SIDES, holds, in_half
+from data_pipelines.world.vocabulary import CANVAS
 
 NOTHING = "nothing"
+EDGES = {
+    "left": "right of",
+    "right": "left of",
+    "upper": "below",
+    "lower": "above",
+}  # edge -> which side of it is inside
 
 
 def places(phrases: Phrases, d: Draws) -> list[Asked]:
@@ -43,3 +51,33 @@ def _beside(phrases: Phrases, d: Draws, i: int, side: str) -> Asked | None:
         return None
     answer = phrase(phrases.whole(hits[0])) if hits else NOTHING
     return ask(d, ("What is {side} the {a}?", "What lies {side} the {a}?"), answer, side=side, a=phrases.called(d, i))
+
+
+def distances(phrases: Phrases, d: Draws) -> list[Asked]:
+    """(wording, text, answer): how far things with names lie from edges of the picture and from each other, in whole
+    steps of MARGIN: of pairs those on the side that is asked, and half as many that are not ("0"). In an order that is
+    drawn."""
+    named = phrases.named()
+    edges = [_from_edge(phrases, d, i, edge) for i, edge in d.shuffled(list(itertools.product(named, EDGES)))]
+    pairs = d.shuffled(list(itertools.product(itertools.permutations(named, 2), SIDES)))
+    there = [p for p in pairs if holds(phrases.things[p[0][0]], p[1], phrases.things[p[0][1]])]
+    other = [p for p in pairs if holds(phrases.things[p[0][0]], p[1], phrases.things[p[0][1]]) is False]
+    asked = there + other[: len(there) // 2]
+    return d.shuffled(edges[: max(2, len(asked) // 3)] + [_apart(phrases, d, i, j, side) for (i, j), side in asked])
+
+
+def _from_edge(phrases: Phrases, d: Draws, i: int, edge: str) -> Asked:
+    """'How far is the red circle from the left edge?' '5'."""
+    axis, sign = SIDES[EDGES[edge]]
+    at = phrases.things[i].x if axis == 0 else phrases.things[i].y
+    steps = int((at if sign > 0 else CANVAS - at) / MARGIN)
+    return ask(d, ("How far is the {a} from the {edge} edge?",), str(steps), a=phrases.called(d, i), edge=edge)
+
+
+def _apart(phrases: Phrases, d: Draws, i: int, j: int, side: str) -> Asked:
+    """'How far is the red circle left of the square?' '2'; '0' where it is on the other side."""
+    axis, sign = SIDES[side]
+    a, b = phrases.things[i], phrases.things[j]
+    steps = max(int(sign * (a.x - b.x if axis == 0 else a.y - b.y) / MARGIN), 0)
+    wordings = ("How far is the {a} {side} the {b}?", "How far does the {a} lie {side} the {b}?")
+    return ask(d, wordings, str(steps), side=side, a=phrases.called(d, i), b=phrases.called(d, j))

@@ -177,6 +177,29 @@ def test_what_the_model_is_given(tmp_path):
     assert "Which\nnumber?\nA. zero\nB. one\n" in seen[0][0] and seen[1][0].startswith("A hint.\n")
 
 
+def test_circular_by_hand(tmp_path):
+    """Of rows with 2, 4 and 3 options the second is answered wrongly in its third turn alone."""
+    seen = []
+
+    class Slips(Sees):
+        def choose(self, images, questions, options):
+            seen.append(questions)
+            right = super().choose(images, questions, options)
+            return [(k + 1) % len(o) if "A. two\nB. three" in q else k for k, q, o in zip(right, questions, options)]
+
+    evaluator = evaluator_of(config_of("mmbench", tmp_path))
+    found = evaluator.run(Slips())
+    assert found["mmbench_accuracy"][:2] == (1.0, 3)
+    assert found["mmbench_circular_accuracy"][:2] == (pytest.approx(2 / 3), 3)
+    assert [found[f"mmbench_circular_accuracy_{group}"][0] for group in ("count", "other")] == [0.5, 1.0]
+    assert len(seen) == 4  # turns, of one batch each
+    assert ["A. one\nB. two\nC. three\nD. zero" in q for q in seen[1][:3]] == [False, True, False]
+    beside = evaluator.baselines["mmbench_circular_accuracy"]
+    assert beside == {"always B": 0.0, "chance": pytest.approx((1 / 4 + 1 / 256 + 1 / 27) / 3)}
+    once = evaluator_of(config_of("mmbench", tmp_path, "--config.circular=False")).run(Slips())
+    assert once == {k: v for k, v in found.items() if "circular" not in k}
+
+
 def test_limit(tmp_path):
     found = evaluator_of(config_of("textvqa", tmp_path, "--config.limit=2")).run(Sees())
     assert found["textvqa_accuracy"][1] == 2

@@ -2,15 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lessons about places: what is said is so, in the words of the world, and a scene's lessons are one conversation."""
 
+import re
+
 import pytest
 
 from data_pipelines.errors import DataError
 from data_pipelines.world import placing, scenes
 from data_pipelines.world.examples import QUESTIONS, World
-from data_pipelines.world.phrases import Phrases, description
-from data_pipelines.world.relations import SIDES, holds
+from data_pipelines.world.phrases import NOUNS, Phrases, description, phrase
+from data_pipelines.world.relations import MARGIN, SIDES, holds
 
 PRESETS = ("easy", "standard", "hard")
+SIDE = "|".join(SIDES)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -36,17 +39,52 @@ def test_what_is_said_is_so(preset):
     assert halves > 200 and nothing > 10 and beside > 10
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_distances_are_those_of_the_scene(preset):
+    """Read back from the wording: the thing that it names, measured from the edge or from the other thing."""
+    edges = apart = none = 0
+    for index in range(100):
+        scene = scenes.scene(preset, "train", index)
+        phrases = Phrases(scene)
+        called = {}
+        for key, hits in phrases.groups.items():
+            for noun in NOUNS:
+                called[phrase(key, noun)] = [scene.things[i] for i in hits]
+        for wording, text, answer in placing.distances(phrases, scenes.draws_of(scene, scenes.QUESTIONS)):
+            found = parse(wording, text)
+            (thing,) = called[found["a"]]
+            if "edge" in wording:
+                ahead = {"left": thing.x, "right": 64 - thing.x, "upper": thing.y, "lower": 64 - thing.y}[found["edge"]]
+                edges += 1
+            else:
+                (other,) = called[found["b"]]
+                axis, sign = SIDES[found["side"]]
+                ahead = sign * (thing.x - other.x if axis == 0 else thing.y - other.y)
+                assert abs(ahead) >= MARGIN and holds(thing, found["side"], other) == (answer != "0")
+                apart, none = apart + 1, none + (answer == "0")
+            assert int(answer) == max(int(ahead // MARGIN), 0)
+    assert edges > 100 and apart > 50 and 0.2 < none / apart < 0.4
+
+
+def parse(wording: str, text: str) -> dict[str, str]:
+    """What stands in the places of a wording."""
+    pattern = re.sub(r"\\{(\w+)\\}", lambda m: f"(?P<{m[1]}>{SIDE if m[1] == 'side' else '.+?'})", re.escape(wording))
+    return re.fullmatch(pattern, text).groupdict()
+
+
 def test_of_two_things_alike_nothing_is_asked():
     alike = next(
         s
         for s in (scenes.scene("easy", "train", i) for i in range(2_000))
         if len(s.things) == 2 and len({description(t) for t in s.things}) == 1
     )
-    assert placing.places(Phrases(alike), scenes.draws_of(alike, scenes.QUESTIONS)) == []
+    for lesson in (placing.places, placing.distances):
+        assert lesson(Phrases(alike), scenes.draws_of(alike, scenes.QUESTIONS)) == []
 
 
-def test_as_a_task():
-    world = World(tasks=("places",), side=64)
+@pytest.mark.parametrize("task", ["places", "distances"])
+def test_as_a_task(task):
+    world = World(tasks=(task,), side=64)
     for index in range(50):
         turns = world[index].turns
         assert len(turns) % 2 == 0 and len(turns) <= 2 * QUESTIONS
