@@ -68,9 +68,10 @@ def get_config() -> ConfigDict:
     c.data.phases = [{"steps": 48_000, "streams": [stream]}]
     c.data.sources = [
         world("questions", 2.0),
-        world("questions_relation", 1.25),
-        world("places", 1.0),
-        world("distances", 1.5),
+        world("questions_relation", 1.0),
+        world("places", 0.5),
+        world("distances", 1.0),
+        world("pairs", 1.25),
         world("caption", 0.25),
     ]
     c.data.validation = [world("questions", 1.0, count=256)]

@@ -14,7 +14,7 @@ from PIL import Image as PilImage
 from data_pipelines import regions
 from data_pipelines.errors import DataError
 from data_pipelines.example import Example, Expression, Frame, Image, Instance, Mask, Region, Turn
-from data_pipelines.world import captions, clips, drawing, edits, expressions, placing, questions, scenes
+from data_pipelines.world import captions, clips, drawing, edits, expressions, lessons, questions, scenes
 from data_pipelines.world.asking import Asked
 from data_pipelines.world.drawing import Drawing
 from data_pipelines.world.draws import Draws
@@ -230,8 +230,9 @@ TASKS: dict[str, Task] = {
 }
 # Of stage 0 alone: what a language model learns first to answer questions.
 LESSONS: dict[str, Task] = {
-    "places": functools.partial(_lesson, lesson=placing.places),
-    "distances": functools.partial(_lesson, lesson=placing.distances),
+    "places": functools.partial(_lesson, lesson=lessons.places),
+    "distances": functools.partial(_lesson, lesson=lessons.distances),
+    "pairs": functools.partial(_lesson, lesson=lessons.pairs),
     **{f"questions_{kind}": functools.partial(_questions, types=(kind,)) for kind in questions.TYPES},
 }
 _MADE = TASKS | LESSONS

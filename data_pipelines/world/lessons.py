@@ -1,14 +1,16 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Questions whose answers are places, or what is found there: lessons for a language model, not part of questions.py.
+"""What a language model learns first to answer questions, in stage 0; none of it is asked in questions.py but `pairs`.
 
 A yes or no about a place is as good as a coin until both the place and the comparison are learnt. To say where a thing
 lies, or what lies beside it, needs the place alone, and teaches it. To say how far apart two things lie needs both, and
-who knows one of them already guesses better than a coin (stage 0 of the language model).
+who knows one of them already guesses better than a coin. Each lesson gives (wording, text, answer) in an order that is
+drawn.
 """
 
 import itertools
 
+from data_pipelines.world import comparing
 from data_pipelines.world.asking import Asked, ask
 from data_pipelines.world.draws import Draws
 from data_pipelines.world.phrases import Phrases, phrase
@@ -25,14 +27,30 @@ EDGES = {
 
 
 def places(phrases: Phrases, d: Draws) -> list[Asked]:
-    """(wording, text, answer): where each thing with a name lies, what lies beside it on each side where one thing
-    does, and once where nothing does. In an order that is drawn."""
+    """Where each thing with a name lies, what lies beside it on each side where one thing does, and once where nothing
+    does."""
     named = phrases.named()
     where = [_where(phrases, d, i) for i in named]
     beside = [_beside(phrases, d, i, side) for i, side in d.shuffled(list(itertools.product(named, SIDES)))]
     found = [one for one in beside if one is not None]
     empty = [one for one in found if one[2] == NOTHING][:1]
     return d.shuffled([one for one in where if one is not None] + [one for one in found if one[2] != NOTHING] + empty)
+
+
+def pairs(phrases: Phrases, d: Draws) -> list[Asked]:
+    """Questions of the forms that need two things, each twice where the scene allows it, and one that compares numbers.
+
+    Few scenes allow them, so that among all forms they come up too seldom to be learnt.
+    """
+    forms = (
+        comparing.is_larger,
+        comparing.which_is_larger,
+        comparing.same,
+        comparing.which_side,
+        comparing.beside_another,
+    )
+    asked = [form(phrases, d) for form in d.shuffled([*forms, *forms, comparing.more])]
+    return [one for one in asked if one is not None]
 
 
 def _where(phrases: Phrases, d: Draws, i: int) -> Asked | None:
@@ -54,9 +72,8 @@ def _beside(phrases: Phrases, d: Draws, i: int, side: str) -> Asked | None:
 
 
 def distances(phrases: Phrases, d: Draws) -> list[Asked]:
-    """(wording, text, answer): how far things with names lie from edges of the picture and from each other, in whole
-    steps of MARGIN: of pairs those on the side that is asked, and half as many that are not ("0"). In an order that is
-    drawn."""
+    """How far things with names lie from edges of the picture and from each other, in whole steps of MARGIN: of pairs
+    those on the side that is asked, and half as many that are not ("0")."""
     named = phrases.named()
     edges = [_from_edge(phrases, d, i, edge) for i, edge in d.shuffled(list(itertools.product(named, EDGES)))]
     pairs = d.shuffled(list(itertools.product(itertools.permutations(named, 2), SIDES)))
