@@ -65,13 +65,14 @@ def get_config() -> ConfigDict:
         "sequence": sequence,
     }
     c.data = ConfigDict()
-    c.data.phases = [{"steps": 48_000, "streams": [stream]}]
+    c.data.phases = [{"steps": 56_000, "streams": [stream]}]
     c.data.sources = [
         world("questions", 2.0),
-        world("questions_relation", 1.0),
+        world("questions_relation", 0.75),
         world("places", 0.5),
-        world("distances", 1.0),
-        world("pairs", 1.25),
+        world("distances", 0.75),
+        world("pairs", 1.0),
+        world("descriptions", 1.25),
         world("caption", 0.25),
     ]
     c.data.validation = [world("questions", 1.0, count=256)]

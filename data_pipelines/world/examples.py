@@ -233,6 +233,7 @@ LESSONS: dict[str, Task] = {
     "places": functools.partial(_lesson, lesson=lessons.places),
     "distances": functools.partial(_lesson, lesson=lessons.distances),
     "pairs": functools.partial(_lesson, lesson=lessons.pairs),
+    "descriptions": functools.partial(_lesson, lesson=lessons.descriptions),
     **{f"questions_{kind}": functools.partial(_questions, types=(kind,)) for kind in questions.TYPES},
 }
 _MADE = TASKS | LESSONS

@@ -10,10 +10,10 @@ drawn.
 
 import itertools
 
-from data_pipelines.world import comparing
-from data_pipelines.world.asking import Asked, ask
+from data_pipelines.world import comparing, naming
+from data_pipelines.world.asking import Asked, ask, attribute, placed
 from data_pipelines.world.draws import Draws
-from data_pipelines.world.phrases import Phrases, phrase
+from data_pipelines.world.phrases import COLOUR, SHAPE, SIZE, Phrases, phrase
 from data_pipelines.world.relations import HALVES, MARGIN, SIDES, holds, in_half
 from data_pipelines.world.vocabulary import CANVAS
 
@@ -51,6 +51,22 @@ def pairs(phrases: Phrases, d: Draws) -> list[Asked]:
     )
     asked = [form(phrases, d) for form in d.shuffled([*forms, *forms, comparing.more])]
     return [one for one in asked if one is not None]
+
+
+def descriptions(phrases: Phrases, d: Draws) -> list[Asked]:
+    """What stands out by place or extent, or lies beside something: all its words, and single ones; and the shape of
+    something by another name."""
+    whole = [_described(phrases, d, naming.superlative(phrases, d)) for _ in range(2)]
+    whole.append(_described(phrases, d, naming.relative(phrases, d)))
+    single = [form(phrases, d) for form in (placed(SHAPE), placed(SIZE), placed(COLOUR), attribute(SHAPE))]
+    return d.shuffled([one for one in whole + single if one is not None])
+
+
+def _described(phrases: Phrases, d: Draws, name: naming.Name | None) -> Asked | None:
+    """'What is the leftmost circle?' 'small red circle'."""
+    if name is None:
+        return None
+    return ask(d, ("What is the {a}?",), phrase(phrases.whole(name.things[0])), a=name.text)
 
 
 def _where(phrases: Phrases, d: Draws, i: int) -> Asked | None:

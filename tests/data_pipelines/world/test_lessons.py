@@ -80,6 +80,24 @@ def test_pairs_are_asked_where_there_are_two_and_are_right():
     assert len(forms) >= 12 and forms["Is the {a} larger than the {b}?"] >= 10
 
 
+def test_descriptions_are_of_what_is_meant():
+    """The solver finds what the words mean; single words are its answers."""
+    whole = 0
+    for index in range(200):
+        scene = scenes.scene("easy", "train", index)
+        solve = Solver(scene)
+        asked = lessons.descriptions(Phrases(scene), scenes.draws_of(scene, scenes.QUESTIONS))
+        for wording, text, answer in asked:
+            if wording != "What is the {a}?":
+                assert solve.answer(text) == answer
+                continue
+            (i,) = solve.referents(f"the {parse(wording, text)['a']}")
+            thing = scene.things[i]
+            assert answer == f"{thing.size} {thing.colour} {thing.shape}"
+            whole += 1
+    assert whole > 150
+
+
 def parse(wording: str, text: str) -> dict[str, str]:
     """What stands in the places of a wording."""
     pattern = re.sub(r"\\{(\w+)\\}", lambda m: f"(?P<{m[1]}>{SIDE if m[1] == 'side' else '.+?'})", re.escape(wording))
@@ -96,7 +114,7 @@ def test_of_two_things_alike_nothing_is_asked():
         assert lesson(Phrases(alike), scenes.draws_of(alike, scenes.QUESTIONS)) == []
 
 
-@pytest.mark.parametrize("task", ["places", "distances", "pairs"])
+@pytest.mark.parametrize("task", ["places", "distances", "pairs", "descriptions"])
 def test_as_a_task(task):
     world = World(tasks=(task,), side=64)
     for index in range(50):
