@@ -90,7 +90,7 @@ def get_config(size: str = "full") -> ConfigDict:
     if tiny:
         stream = _stream("tiny", (64, 64), rows=16, share=1, length=304, learnt=64, pack=1, images=1)
         # Much of a caption is chance (its order, its wording), which drowns what questions teach.
-        c.data.phases = [{"steps": 1_000 if size == "tiny" else 6_000, "streams": [stream]}]
+        c.data.phases = [{"steps": 800 if size == "tiny" else 4_000, "streams": [stream]}]
         c.data.sources = [_world("questions", 0.75), _world("caption", 0.25)]
         c.data.validation = [_world("questions", 1.0, count=256)]
     else:
@@ -111,10 +111,10 @@ def get_config(size: str = "full") -> ConfigDict:
     c.data.verify = "auto"
     c.data.bad_record_budget = 0 if tiny else 100_000
 
-    c.validate_every = 250 if tiny else 2_000
+    c.validate_every = 200 if tiny else 2_000
     c.validate_batches = 16
     c.validate_weights = "ema"
-    c.checkpoint_every = 250 if tiny else 1_000
+    c.checkpoint_every = 200 if tiny else 1_000
     c.checkpoint_keep = 2
     c.best = "answer_accuracy"
     c.log_every = 50 if tiny else 100
