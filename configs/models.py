@@ -163,9 +163,18 @@ def fusion_mlp(size: str) -> ConfigDict:
     return ConfigDict(dict(hidden=vit(size).out))
 
 
-def sequence(size: str, bucket: tuple[int, int], length: int, learnt: int, pack: int, images: int) -> dict:
+def sequence(
+    size: str,
+    bucket: tuple[int, int],
+    length: int,
+    learnt: int,
+    pack: int,
+    images: int,
+    pixel_grid: tuple[int, int] | None = None,
+) -> dict:
     """`sequence` of a stream (data_pipelines/language.py) for pictures of a bucket (H, W): positions of a row, how many
-    of them may be learnt, examples packed into it, pictures it has room for."""
+    of them may be learnt, examples packed into it, pictures it has room for; pixel_grid: of text slots that have other
+    pixel cells than the bucket."""
     tower, stride = vit(size), 8 if size == "tiny" else 16
     seen = vit_size(*bucket, tower.patch, tower.merge)
     return dict(
@@ -177,7 +186,7 @@ def sequence(size: str, bucket: tuple[int, int], length: int, learnt: int, pack:
         vocabulary=vocabulary(size).to_dict(),
         text_tokenizer=text_tokenizer(size),
         semantic_grid=[side // (tower.patch * tower.merge) for side in seen],
-        pixel_grid=[side // stride for side in bucket],
+        pixel_grid=list(pixel_grid or [side // stride for side in bucket]),
         queries=adapter(size).queries,
         masks=MASKS[size],
     )

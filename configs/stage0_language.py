@@ -22,7 +22,6 @@ def get_config() -> ConfigDict:
     c.name = "standins:llm"
     c.seed = 0
     c.compute_dtype = "float32"
-    sequence = models.sequence("tiny", BUCKET, length=288, learnt=64, pack=1, images=1)
     c.model = ConfigDict()
     c.model.vocabulary = models.vocabulary("tiny")
     c.model.text_tokenizer = models.text_tokenizer("tiny")
@@ -56,16 +55,21 @@ def get_config() -> ConfigDict:
         "weight": weight,
         "options": {"preset": "easy", "tasks": ["panoptic", task], "side": 64, **more},
     }
-    stream = {
+    # Most of what is to be learnt is to look things up in the semantic cells and the queries. 64 pixel cells, which say
+    # colours alone, take a third of a row and are where attention gets lost; they come when that is learnt.
+    stream = lambda **sequence: {
         "shape_class": "slots",
         "height": BUCKET[0],
         "width": BUCKET[1],
         "batch_size": 16,
         "share": 1,
-        "sequence": sequence,
+        "sequence": models.sequence("tiny", BUCKET, learnt=40, pack=1, images=1, **sequence),
     }
     c.data = ConfigDict()
-    c.data.phases = [{"steps": 56_000, "streams": [stream]}]
+    c.data.phases = [
+        {"steps": 12_000, "streams": [stream(length=208, pixel_grid=(1, 1))]},
+        {"steps": 6_000, "streams": [stream(length=288)]},
+    ]
     c.data.sources = [
         world("questions", 2.0),
         world("questions_relation", 0.75),

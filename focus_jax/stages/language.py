@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from data_pipelines import slots
 from data_pipelines.language import sizes
 from focus_jax.errors import UserError
 from focus_jax.models.focus import Focus, Vectors
@@ -76,7 +77,8 @@ class Stage:
         self.tokenizer = self.focus.tokenizer
         streams = [stream["sequence"] for phase in config.data.phases for stream in phase["streams"]]
         self.learnt = max(sequence["learnt"] for sequence in streams)
-        self.sizes = sizes(streams[0])  # of text slots, which have one bucket
+        # Text slots have one bucket, but a phase may give a picture fewer vectors than the next one.
+        self.told = {sequence["images"] * slots.vectors(sizes(sequence)): sizes(sequence) for sequence in streams}
         self.excluded = self.vocabulary.outside(self.vocabulary.text_mode) if self.loss.text_mode else ()
 
     def init(self, rng: jax.Array) -> dict[str, Any]:
@@ -120,7 +122,7 @@ class Stage:
     def vectors(self, params: Mapping[str, Any], batch: Batch) -> Vectors:
         """What the pictures of a batch bring to its rows, or words in their place; params with aliases resolved."""
         if "bags" in batch:
-            return self.focus.told(params, batch["bags"], self.sizes)
+            return self.focus.told(params, batch["bags"], self.told[batch["bags"].shape[1]])
         if "image" not in batch:
             return {}
         high = to_float(batch["high"]) if "high" in batch else None

@@ -237,6 +237,16 @@ def test_slots_are_sums_of_embeddings(told):
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+def test_a_phase_may_give_pictures_fewer_vectors(told):
+    """The shipped config's first phase has one pixel cell; here it is 32 px, the second phase's stays at 64."""
+    grids = [phase["streams"][0]["sequence"]["pixel_grid"] for phase in told.config.data.phases]
+    assert len(told.stage.told) == len(grids) == 2
+    for count, (height, width) in zip(told.stage.told, grids):
+        found = told.stage.vectors(told.params, {"bags": np.zeros((1, count, slots.BAG), np.int32)})
+        assert found[Role.PIXEL].shape[1] == height * width
+        assert sum(x.shape[1] for x in found.values()) == count
+
+
 def test_the_stand_in_learns_and_reads_its_slots(told):
     """A few steps of plain gradient descent lower the loss; other slots, another loss."""
     world = World(tasks=("panoptic", "questions"), side=64)
