@@ -38,48 +38,52 @@ def get_config() -> ConfigDict:
     c.groups = ConfigDict()
     c.groups.rest = _group("adamw", 2e-3, 0.0)
     # Without decay the matrices grow tenfold in 10,000 steps; what is learnt after that is learnt a tenth as fast.
-    c.groups.matrices = _group("muon", 0.04, 0.03)
+    c.groups.matrices = _group("muon", 0.02, 0.05)
 
     c.mesh = ConfigDict({"dcn_data": 1, "data": 1, "fsdp": -1, "tensor": 1})
     c.sharding = "data"
     c.axes = ConfigDict(sharding.TABLES)
     c.accumulate = 1
 
-    # Drawn as they are read, so that no question comes twice. Relations are most of what there is to learn, and answers
-    # of yes and no teach them late: hence the lessons about places. Captions teach to read the slots out, but much of
-    # one is chance (its order, its wording), which drowns what questions teach: so they are the smallest part.
-    world = lambda task, weight, **more: {
+    # Drawn as they are read, so that no question comes twice. In the first phase captions alone: they teach to read the
+    # slots out within some hundred steps, and nothing that questions ask is learnt before that. Later much of a caption
+    # is chance (its order, its wording), which drowns what questions teach: so there they are the smallest part.
+    # Relations are most of what there is to learn, and answers of yes and no teach them late: hence the lessons.
+    world = lambda task, weight, phases=(1, 2), **more: {
         "name": f"world_{task}",
         "path": "",
         "reader": "world",
         "weight": weight,
+        "phases": list(phases),
         "options": {"preset": "easy", "tasks": ["panoptic", task], "side": 64, **more},
     }
-    # Most of what is to be learnt is to look things up in the semantic cells and the queries. 64 pixel cells, which say
-    # colours alone, take a third of a row and are where attention gets lost; they come when that is learnt.
     stream = lambda **sequence: {
         "shape_class": "slots",
         "height": BUCKET[0],
         "width": BUCKET[1],
         "batch_size": 16,
         "share": 1,
-        "sequence": models.sequence("tiny", BUCKET, learnt=40, pack=1, images=1, **sequence),
+        "sequence": models.sequence("tiny", BUCKET, **sequence),
     }
     c.data = ConfigDict()
+    # 64 pixel cells, which say colours alone, take a third of a row and are where attention gets lost; they come when
+    # the rest is learnt.
+    few = dict(length=208, pixel_grid=(1, 1))
     c.data.phases = [
-        {"steps": 12_000, "streams": [stream(length=208, pixel_grid=(1, 1))]},
-        {"steps": 6_000, "streams": [stream(length=288)]},
+        {"steps": 1_000, "streams": [stream(**few, learnt=64, pack=2, images=2)]},
+        {"steps": 10_000, "streams": [stream(**few, learnt=40, pack=1, images=1)]},
+        {"steps": 5_000, "streams": [stream(length=288, learnt=40, pack=1, images=1)]},
     ]
     c.data.sources = [
+        world("caption", 0.25, (0, 1, 2)),
         world("questions", 2.0),
         world("questions_relation", 0.75),
         world("places", 0.5),
         world("distances", 0.75),
         world("pairs", 1.0),
         world("descriptions", 1.25),
-        world("caption", 0.25),
     ]
-    c.data.validation = [world("questions", 1.0, count=256)]
+    c.data.validation = [world("questions", 1.0, (0, 1, 2), count=256)]
     c.data.max_crop_loss = 0.0
     c.data.flip = 0.0
     c.data.random_crop = False

@@ -94,11 +94,13 @@ class Loader:
     def _sources(self, group: str, split: str, stream: dict) -> list[tuple[dict, object]]:
         """The config's sources that have records for the stream, each with its data.
 
-        A source without records of a bucket takes no part in that bucket's streams.
+        A source without records of a bucket takes no part in that bucket's streams, nor one of other phases.
         """
         grids = rows_lib.grids(stream)
         found = []
         for source in self.config[group]:
+            if stream["phase"] not in source.get("phases", [stream["phase"]]):
+                continue
             if source["name"] in self._objects:
                 data = self._objects[source["name"]](source.get("split", split), stream)
             elif source.get("reader") == "world" and not source.get("path") and not grids:
@@ -213,7 +215,7 @@ class Loader:
         del phases[-1]["steps"]
         content = {
             "phases": phases,
-            "mixture": [[s.get("name"), s.get("weight", 1.0)] for s in self.config["sources"]],
+            "mixture": [[s.get("name"), s.get("weight", 1.0), s.get("phases")] for s in self.config["sources"]],
             "sources": [[source.fingerprint for source in mixture.sources] for mixture in mixtures],
             "transforms": [self.config[name] for name in ("max_crop_loss", "flip", "random_crop")],
         }

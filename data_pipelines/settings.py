@@ -8,8 +8,10 @@ from data_pipelines.errors import DataError
 
 # The fields of config.data; None marks those without a default.
 FIELDS: dict[str, Any] = {
-    "sources": None,  # [{name, path, weight, reader, split, options}, ...]: all but name and path optional
-    "validation": (),  # the same, read in full by `once`
+    # [{name, path, weight, reader, split, options, phases}, ...]: all but name and path optional; phases: numbers of
+    # those in which the source is read, default all
+    "sources": None,
+    "validation": (),  # the same without weight and phases, read in full by `once`
     "allow_missing": (),  # names of sources whose directory need not be there
     # [{steps, streams: [{shape_class, height, width, batch_size, share, and of some classes more}, ...]}, ...]
     "phases": None,
@@ -22,7 +24,7 @@ FIELDS: dict[str, Any] = {
     "bad_record_budget": 100,  # the trainer stops all hosts when their sum passes it
     "verify": "auto",  # checksums of shards: auto, always, never (shards.py)
 }
-SOURCE_FIELDS = ("name", "path", "weight", "reader", "split", "options")
+SOURCE_FIELDS = ("name", "path", "weight", "reader", "split", "options", "phases")
 
 
 def plain(config: Any) -> Any:
@@ -54,6 +56,10 @@ def check(config: Any) -> dict:
             weight = source.get("weight", 1.0)
             if type(weight) not in (int, float) or not weight > 0:
                 raise DataError(f"data.{group}[{i}].weight: is {weight!r}, expected a number above 0.")
+            phases = source.get("phases", [0])
+            if not isinstance(phases, list) or not phases or any(n not in range(len(data["phases"])) for n in phases):
+                last = len(data["phases"]) - 1
+                raise DataError(f"data.{group}[{i}].phases: is {phases!r}, expected a list of numbers in 0..{last}.")
     names = [source["name"] for group in ("sources", "validation") for source in data[group]]
     if absent := [name for name in data["allow_missing"] if name not in names]:
         raise DataError(f"data.allow_missing: {absent[0]} is none of its sources, {', '.join(names)}.")

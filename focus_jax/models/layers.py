@@ -1,6 +1,6 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Linear layer and LayerNorm of the encoders, with logical axis names."""
+"""Linear layer and norms, with logical axis names."""
 
 from __future__ import annotations
 
@@ -59,6 +59,43 @@ class LayerNorm(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         scale, bias = scale_and_bias(self, x.shape[-1])
         return (normalised(x, self.eps) * scale + bias).astype(self.dtype)
+
+
+def group_coefficients(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, groups: int, eps: float = 1e-6
+) -> tuple[jax.Array, jax.Array]:
+    """(a, b) [B, 1, 1, C] float32 with GroupNorm(x) = x * a + b, for x [B, H, W, C].
+
+    Sums over H and W are taken per channel first, so x is read once and never reshaped into groups, which on a TPU
+    would split its lane axis; the groups are formed on [B, C].
+    """
+    batch, channels = x.shape[0], x.shape[-1]
+    x = x.astype(jnp.float32)
+    moments = jnp.stack([jnp.mean(x, axis=(1, 2)), jnp.mean(x * x, axis=(1, 2))])  # [2, B, C]
+    mean, square = jnp.mean(moments.reshape(2, batch, groups, channels // groups), axis=-1)  # [B, G] each
+    rstd = jax.lax.rsqrt(jnp.maximum(square - mean * mean, 0.0) + eps)
+    mean, rstd = (jnp.repeat(v, channels // groups, axis=-1) for v in (mean, rstd))  # [B, C]
+    a = rstd * scale
+    b = bias - mean * a
+    return a[:, None, None, :], b[:, None, None, :]
+
+
+class GroupNorm(nn.Module):
+    """Affine GroupNorm over [B, H, W, C], computed in float32."""
+
+    groups: int
+    dtype: Any = jnp.float32
+    param_dtype: Any = jnp.float32
+    eps: float = 1e-6
+
+    @nn.compact
+    def coefficients(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """See `group_coefficients`."""
+        return group_coefficients(x, *scale_and_bias(self, x.shape[-1]), self.groups, self.eps)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        a, b = self.coefficients(x)
+        return (x * a + b).astype(self.dtype)
 
 
 class RMSNorm(nn.Module):

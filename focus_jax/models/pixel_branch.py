@@ -16,46 +16,11 @@ import jax
 import jax.numpy as jnp
 
 from focus_jax.errors import UserError
-from focus_jax.models.parameters import Conv, at_block_boundary, scale_and_bias
+from focus_jax.models.layers import GroupNorm
+from focus_jax.models.parameters import Conv, at_block_boundary
 from focus_jax.models.simvq import SimVQ
 from focus_jax.models.stack import call_layer, remat_policy, run_stack
 from focus_jax.ops.resize import nearest, pixel_shuffle, pixel_unshuffle
-
-
-def group_coefficients(
-    x: jax.Array, scale: jax.Array, bias: jax.Array, groups: int, eps: float = 1e-6
-) -> tuple[jax.Array, jax.Array]:
-    """(a, b) [B, 1, 1, C] float32 with GroupNorm(x) = x * a + b, for x [B, H, W, C].
-
-    Sums over H and W are taken per channel first, so x is read once and never reshaped into groups, which on a TPU
-    would split its lane axis; the groups are formed on [B, C].
-    """
-    batch, channels = x.shape[0], x.shape[-1]
-    x = x.astype(jnp.float32)
-    moments = jnp.stack([jnp.mean(x, axis=(1, 2)), jnp.mean(x * x, axis=(1, 2))])  # [2, B, C]
-    mean, square = jnp.mean(moments.reshape(2, batch, groups, channels // groups), axis=-1)  # [B, G] each
-    rstd = jax.lax.rsqrt(jnp.maximum(square - mean * mean, 0.0) + eps)
-    mean, rstd = (jnp.repeat(v, channels // groups, axis=-1) for v in (mean, rstd))  # [B, C]
-    a = rstd * scale
-    b = bias - mean * a
-    return a[:, None, None, :], b[:, None, None, :]
-
-
-class GroupNorm(nn.Module):
-    """Affine GroupNorm over [B, H, W, C], eps 1e-6."""
-
-    groups: int
-    dtype: Any = jnp.float32
-    param_dtype: Any = jnp.float32
-
-    @nn.compact
-    def coefficients(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """See `group_coefficients`."""
-        return group_coefficients(x, *scale_and_bias(self, x.shape[-1]), self.groups)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        a, b = self.coefficients(x)
-        return (x * a + b).astype(self.dtype)
 
 
 class SpatialNorm(nn.Module):

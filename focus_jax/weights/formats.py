@@ -5,7 +5,18 @@
 from __future__ import annotations
 
 from focus_jax.errors import UserError
-from focus_jax.weights import convnext, dualvitok, illume_plus, inception, lpips, patchgan, qwen2, qwen2_vl, vgg16
+from focus_jax.weights import (
+    convnext,
+    dualvitok,
+    illume_plus,
+    inception,
+    lpips,
+    mask2former,
+    patchgan,
+    qwen2,
+    qwen2_vl,
+    vgg16,
+)
 from focus_jax.weights.table import Table
 
 TABLES = {
@@ -13,6 +24,7 @@ TABLES = {
     for t in (
         *(dualvitok.TABLE, patchgan.TABLE, vgg16.TABLE, lpips.TABLE, lpips.LIN, inception.TABLE),
         *(qwen2.TABLE, illume_plus.TABLE, qwen2_vl.VISION, convnext.BACKBONE, convnext.CLASSIFIER, convnext.TIMM),
+        *(mask2former.TRANSFORMERS, mask2former.DETECTRON),
     )
 }
 

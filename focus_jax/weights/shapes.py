@@ -15,9 +15,10 @@ from focus_jax.training.parts import flatten
 from focus_jax.weights.table import Shape
 
 
-def module_shapes(part: str, module: nn.Module, *inputs: Shape) -> dict[str, Shape]:
-    """{part/path: shape} of module.init on float32 inputs of these shapes."""
-    arrays = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in inputs]
+def module_shapes(part: str, module: nn.Module, *inputs: Any) -> dict[str, Shape]:
+    """{part/path: shape} of module.init on float32 inputs of these shapes; an input may be a dict or list of shapes."""
+    shape = lambda x: isinstance(x, tuple)
+    arrays = [jax.tree.map(lambda s: jax.ShapeDtypeStruct(s, jnp.float32), x, is_leaf=shape) for x in inputs]
     key = jax.eval_shape(lambda: jax.random.key(0))
     params: Any = nn.unbox(jax.eval_shape(module.init, key, *arrays))["params"]
     return {path: tuple(leaf.shape) for path, leaf in flatten(params, f"{part}/").items()}
