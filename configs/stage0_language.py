@@ -72,7 +72,7 @@ def get_config() -> ConfigDict:
     c.data.phases = [
         {"steps": 1_000, "streams": [stream(**few, learnt=64, pack=2, images=2)]},
         {"steps": 10_000, "streams": [stream(**few, learnt=40, pack=1, images=1)]},
-        {"steps": 5_000, "streams": [stream(length=288, learnt=40, pack=1, images=1)]},
+        {"steps": 3_500, "streams": [stream(length=288, learnt=40, pack=1, images=1)]},
     ]
     c.data.sources = [
         world("caption", 0.25, (0, 1, 2)),

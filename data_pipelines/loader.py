@@ -215,7 +215,7 @@ class Loader:
         del phases[-1]["steps"]
         content = {
             "phases": phases,
-            "mixture": [[s.get("name"), s.get("weight", 1.0), s.get("phases")] for s in self.config["sources"]],
+            "mixture": [[s.get("name"), s.get("weight", 1.0)] for s in self.config["sources"]],
             "sources": [[source.fingerprint for source in mixture.sources] for mixture in mixtures],
             "transforms": [self.config[name] for name in ("max_crop_loss", "flip", "random_crop")],
         }

@@ -22,7 +22,7 @@ from focus_jax.models.parameters import named
 from focus_jax.models.stack import run_stack
 from focus_jax.ops.attention import causal_attention
 from focus_jax.ops.cross_entropy import HEAD_AXES
-from focus_jax.ops.rope import rope_angles, rotate
+from focus_jax.ops.rope import Turns, rope_angles, rotate, turns
 
 _NORMAL = nn.initializers.normal(0.02)
 CACHE_AXES = (None, "batch", None, None, None)
@@ -66,9 +66,9 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, carry: tuple[jax.Array, Any], angles: jax.Array, segments: jax.Array | None, starts: jax.Array | None
+        self, carry: tuple[jax.Array, Any], turned: Turns, segments: jax.Array | None, starts: jax.Array | None
     ) -> tuple[jax.Array, Any]:
-        """angles [B or 1, T, d / 2]; segments, starts as in `causal_attention`."""
+        """turned: of the positions [B or 1, T]; segments, starts as in `causal_attention`."""
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         dense = functools.partial(Dense, kernel_init=_NORMAL, **types)
         x, cache = carry
@@ -77,7 +77,7 @@ class Block(nn.Module):
         q = dense(self.heads * self.head_dim, name="q")(h).reshape(b, t, self.heads, self.head_dim)
         k = dense(self.kv_heads * self.head_dim, name="k")(h).reshape(b, t, self.kv_heads, self.head_dim)
         v = dense(self.kv_heads * self.head_dim, name="v")(h).reshape(b, t, self.kv_heads, self.head_dim)
-        q, k = rotate(q, angles), rotate(k, angles)
+        q, k = rotate(q, turned), rotate(k, turned)
         if cache is not None:
             keys, values, layer = cache
             at = layer, jnp.arange(b)[:, None], starts[:, None] + jnp.arange(t)
@@ -173,8 +173,8 @@ class Qwen2(nn.Module):
     def _run(self, carry: tuple[jax.Array, Any], positions: jax.Array, segments: Any, starts: Any) -> Any:
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         make = functools.partial(Block, self.heads, self.kv_heads, self.head_dim, self.mlp, self.eps, **types)
-        angles = rope_angles(positions[..., None], self.head_dim, self.theta)
-        shared = angles, segments, starts
+        turned = turns(rope_angles(positions[..., None], self.head_dim, self.theta))
+        shared = turned, segments, starts
         if self.is_initializing():
             self.embedding(), self.head()
         x, cache = run_stack(make, carry, *shared, count=self.depth, scan=self.scan, remat=self.remat)

@@ -23,7 +23,7 @@ from focus_jax.models.stack import run_stack
 from focus_jax.ops.attention import attention
 from focus_jax.ops.dense import dense
 from focus_jax.ops.resize import bicubic_antialias
-from focus_jax.ops.rope import rope_angles, rotate
+from focus_jax.ops.rope import Turns, rope_angles, rotate, turns
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # of CLIP, for values in [0, 1]
 
@@ -88,7 +88,7 @@ def quick_gelu(x: jax.Array) -> jax.Array:
 class Block(nn.Module):
     """LayerNorm, rotary attention, residual; LayerNorm, MLP with quick GELU, residual. [B, N, D] -> [B, N, D].
 
-    angles [B or 1, N, d / 2] as `rope_angles` gives them; mask as in `attention`.
+    turned: of the positions [B or 1, N]; mask as in `attention`.
     """
 
     heads: int
@@ -97,13 +97,13 @@ class Block(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, angles: jax.Array, mask: jax.Array | None) -> jax.Array:
+    def __call__(self, x: jax.Array, turned: Turns, mask: jax.Array | None) -> jax.Array:
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         b, n, width = x.shape
         h = LayerNorm(**types, name="norm1")(x)
         qkv = Dense(3 * width, **types, name="qkv")(h).reshape(b, n, 3, self.heads, width // self.heads)
         q, k, v = (qkv[:, :, i] for i in range(3))
-        h = attention(rotate(q, angles), rotate(k, angles), v, mask).reshape(b, n, width)
+        h = attention(rotate(q, turned), rotate(k, turned), v, mask).reshape(b, n, width)
         x = at_token_boundary(x + Dense(width, **types, name="proj")(h))
         h = LayerNorm(**types, name="norm2")(x)
         h = quick_gelu(Dense(self.mlp_ratio * width, **types, name="fc1")(h))
@@ -206,10 +206,10 @@ class QwenViT(nn.Module):
         """
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         x = at_token_boundary(PatchEmbed(self.width, self.patch, self.temporal, **types, name="patch_embed")(rows))
-        angles = rope_angles(positions, self.width // self.heads)
+        turned = turns(rope_angles(positions, self.width // self.heads))
         mask = None if segments is None else (segments[:, :, None] == segments[:, None, :])[:, None]
         make = functools.partial(Block, self.heads, self.mlp_ratio, **types)
-        x = run_stack(make, x, angles, mask, count=self.depth, scan=self.scan, remat=self.remat)
+        x = run_stack(make, x, turned, mask, count=self.depth, scan=self.scan, remat=self.remat)
         return Merger(self.merge, self.out, **types, name="merger")(x), x
 
 

@@ -20,7 +20,7 @@ from focus_jax.models.layers import Dense, LayerNorm, at_token_boundary, normali
 from focus_jax.models.qwen_vit import Block, grid_positions
 from focus_jax.models.simvq import SimVQ
 from focus_jax.models.stack import run_stack
-from focus_jax.ops.rope import rope_angles
+from focus_jax.ops.rope import rope_angles, turns
 
 
 def cosine(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -54,9 +54,9 @@ class Blocks(nn.Module):
         init, last = (nn.initializers.variance_scaling(s**2, "fan_avg", "uniform") for s in (1.0, self.out_scale))
         b, h, w, c = x.shape
         x = Dense(self.width, kernel_init=init, **types, name="proj_in")(x.reshape(b, h * w, c))
-        angles = rope_angles(grid_positions(h, w, 1)[None], self.width // self.heads)
+        turned = turns(rope_angles(grid_positions(h, w, 1)[None], self.width // self.heads))
         make = functools.partial(Block, self.heads, self.mlp_ratio, **types)
-        x = run_stack(make, at_token_boundary(x), angles, None, count=self.depth, scan=self.scan, remat=self.remat)
+        x = run_stack(make, at_token_boundary(x), turned, None, count=self.depth, scan=self.scan, remat=self.remat)
         x = Dense(self.out, kernel_init=last, **types, name="proj_out")(x)
         if self.norm:
             x = LayerNorm(eps=1e-5, **types, name="norm_out")(x)

@@ -81,6 +81,14 @@ def test_every_element_of_a_stream_comes_once_and_in_order():
     assert {stream: len(found) for stream, found in elements.items()} == {0: 56, 1: 160, 2: 80}
 
 
+def test_a_source_may_belong_to_some_phases():
+    sources = [{"name": "a", "phases": [0]}, {"name": "b", "phases": (0, 1)}]
+    seen = [{mark for mark, _ in numbers(batch)} for _, _, batch in take(loader(sources=sources), 0, 20)]
+    assert set.union(*seen[:7]) == {10, 20} and set.union(*seen[7:]) == {20}
+    with pytest.raises(DataError, match="a has no train records for bucket"):
+        loader(sources=sources[:1])
+
+
 def test_rows_are_permuted_differently_in_each_batch():
     orders = {tuple(batch["element"] % 8) for _, _, batch in take(loader(), 0, 20)}
     assert len(orders) > 15
@@ -341,6 +349,8 @@ def test_other_records_are_refused():
         ({"sources": [{"path": "x"}]}, r"data.sources\[0\]: is .*, expected a dict of name, path"),
         ({"sources": [{"name": "a", "colour": 1}]}, r"data.sources\[0\]: is"),
         ({"sources": [{"name": "a", "weight": 0}]}, r"data.sources\[0\].weight: is 0, expected a number above 0"),
+        ({"sources": [{"name": "a", "phases": [2]}]}, r"data.sources\[0\].phases: is \[2\], expected .* in 0..1"),
+        ({"sources": [{"name": "a", "phases": []}]}, r"data.sources\[0\].phases: is \[\], expected a list"),
         ({"sources": [{"name": "nowhere"}]}, "data.sources: 'nowhere' has no path"),
         ({"sources": [{"name": "n", "path": "nowhere"}]}, "nowhere/manifest.json: is missing"),
     ],

@@ -5,7 +5,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from focus_jax.ops.rope import rope_angles, rotate
+from focus_jax.ops.rope import rope_angles, rotate, turns
 
 
 def test_frequencies():
@@ -23,16 +23,16 @@ def test_products_depend_on_differences_only():
     at = rng.integers(0, 20, (1, 6, 2))
 
     def logits(shift):
-        angles = rope_angles(at + np.array(shift), 16)
-        return np.einsum("bnhd,bmhd->bhnm", rotate(q, angles), rotate(k, angles))
+        turned = turns(rope_angles(at + np.array(shift), 16))
+        return np.einsum("bnhd,bmhd->bhnm", rotate(q, turned), rotate(k, turned))
 
     np.testing.assert_allclose(logits((11, -4)), logits((0, 0)), atol=1e-4)
-    turned = rope_angles(at[..., ::-1], 16)  # rows and columns are not the same axis
+    turned = turns(rope_angles(at[..., ::-1], 16))  # rows and columns are not the same axis
     assert np.max(np.abs(np.einsum("bnhd,bmhd->bhnm", rotate(q, turned), rotate(k, turned)) - logits((0, 0)))) > 0.1
 
 
 def test_bfloat16_is_rotated_in_float32():
-    x, angles = jnp.ones((1, 3, 1, 8), jnp.bfloat16), rope_angles(np.full((1, 3, 2), 300), 8)
-    got = rotate(x, angles)
-    assert got.dtype == jnp.bfloat16 and angles.dtype == jnp.float32
-    np.testing.assert_array_equal(got, rotate(x.astype(jnp.float32), angles).astype(jnp.bfloat16))
+    x, turned = jnp.ones((1, 3, 1, 8), jnp.bfloat16), turns(rope_angles(np.full((1, 3, 2), 300), 8))
+    got = rotate(x, turned)
+    assert got.dtype == jnp.bfloat16 and turned.cos.dtype == jnp.float32
+    np.testing.assert_array_equal(got, rotate(x.astype(jnp.float32), turned).astype(jnp.bfloat16))

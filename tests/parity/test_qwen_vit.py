@@ -20,7 +20,7 @@ from transformers.models.qwen2_vl.configuration_qwen2_vl import Qwen2VLVisionCon
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil  # noqa: E402
 
 from focus_jax.models import qwen_vit as ours  # noqa: E402
-from focus_jax.ops.rope import rope_angles  # noqa: E402
+from focus_jax.ops.rope import rope_angles, turns  # noqa: E402
 from focus_jax.training.parts import flatten, unflatten  # noqa: E402
 from focus_jax.weights import qwen2_vl  # noqa: E402
 from tests.parity.compare import (  # noqa: E402
@@ -165,9 +165,9 @@ def test_block():
     )
     (want * torch.from_numpy(cotangent[0])).sum().backward()
 
-    angles = rope_angles(positions[None], 16)
+    turned = turns(rope_angles(positions[None], 16))
     with jax.default_matmul_precision("highest"):
-        got, vjp = jax.vjp(jax.jit(lambda p, x: ours.Block(2).apply({"params": p}, x, angles, None)), params, x)
+        got, vjp = jax.vjp(jax.jit(lambda p, x: ours.Block(2).apply({"params": p}, x, turned, None)), params, x)
         grads, dx = vjp(jnp.asarray(cotangent))
     assert_close(got[0], want.detach().numpy(), BLOCK, "output")
     assert_close(dx[0], tensor.grad.numpy(), NETWORK, "gradient of the input")
@@ -194,7 +194,7 @@ def test_rotation_far_from_the_origin():
     q = normal(10, 1, 26, 2, 16)
     cos, sin = theirs_module.Qwen2VLVisionRotaryEmbedding(their_config())(torch.zeros(1), torch.from_numpy(positions))
     want, _ = theirs_module.apply_rotary_pos_emb_vision(torch.from_numpy(q[0]), torch.from_numpy(q[0]), cos, sin)
-    got = ours.rotate(jnp.asarray(q), rope_angles(positions[None], 16))
+    got = ours.rotate(jnp.asarray(q), turns(rope_angles(positions[None], 16)))
     assert_close(got[0], want.numpy(), BLOCK, "rotated queries")
 
 
