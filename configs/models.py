@@ -158,6 +158,22 @@ def adapter(size: str) -> ConfigDict:
     return ConfigDict(sizes | dict(levels=("res3", "res4", "res5")))
 
 
+def mask_pixel_decoder(size: str) -> ConfigDict:
+    """Mask2Former's pixel decoder (arXiv 2112.01527), official numbers."""
+    if size == "full":
+        sizes = dict(width=256, heads=8, points=4, mlp=1024, depth=6, groups=32)
+        return ConfigDict(sizes | dict(scan=True, remat="full"))
+    return ConfigDict(dict(width=64, heads=4, points=4, mlp=128, depth=2, groups=8, scan=False, remat="none"))
+
+
+def mask_decoder(size: str) -> ConfigDict:
+    """Mask2Former's transformer decoder, official numbers; a query is a mask token. embedding: of e_j, 0 = none."""
+    if size == "full":
+        sizes = dict(width=256, heads=8, mlp=2048, depth=9, embedding=0, remat="full")
+        return ConfigDict(dict(queries=MASKS[size]) | sizes)
+    return ConfigDict(dict(queries=MASKS[size], width=64, heads=4, mlp=128, depth=3, embedding=0, remat="none"))
+
+
 def fusion_mlp(size: str) -> ConfigDict:
     """MLP of FOCUS Eq. 1; the paper gives no inner width, this is the features' own."""
     return ConfigDict(dict(hidden=vit(size).out))

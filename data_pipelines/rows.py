@@ -7,6 +7,7 @@ objects    image, and what stands where in it: category and attributes as number
 codes      picture's, and the codes that `prepare codes` stored with the record; crop and flip must be off
 language   conversations, one or several packed into a row, and the pictures that they show (language.py)
 slots      the same with words in place of the pictures (slots.py)
+segmentation   one picture, what to segment in it, the answer's names and its masks (segmentation.py)
 
 A row is made of pieces, one an Example: of one, or where its stream packs them of several.
 """
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from data_pipelines import buckets, language, transforms
+from data_pipelines import buckets, language, segmentation, transforms
 from data_pipelines.errors import DataError
 from data_pipelines.example import Example
 from data_pipelines.world import vocabulary
@@ -56,6 +57,7 @@ def codes_fields(stream: dict) -> Fields:
 
 FIELDS = {"picture": picture_fields, "objects": objects_fields, "codes": codes_fields}
 FIELDS |= dict.fromkeys(language.CLASSES, language.fields)
+FIELDS |= {segmentation.CLASS: segmentation.fields}
 
 
 def grids(stream: dict) -> dict[str, tuple[int, int]]:
@@ -77,7 +79,7 @@ COMMON: Fields = {"weight": ((), np.float32), "element": ((), np.uint32), "bad":
 
 def packed(stream: dict) -> int:
     """Of how many pieces a row is made."""
-    return stream["sequence"]["pack"] if stream["shape_class"] in language.CLASSES else 1
+    return stream["sequence"]["pack"] if "sequence" in stream else 1
 
 
 def row(example: Example, stream: dict, **options) -> dict[str, np.ndarray]:
@@ -87,6 +89,8 @@ def row(example: Example, stream: dict, **options) -> dict[str, np.ndarray]:
 
 def join(pieces: Sequence[Any], stream: dict) -> dict[str, np.ndarray]:
     """The row of pieces, `packed` many at most and one at least."""
+    if stream["shape_class"] == segmentation.CLASS:
+        return segmentation.join(pieces, stream)
     return language.join(pieces, stream) if stream["shape_class"] in language.CLASSES else pieces[0]
 
 
@@ -97,6 +101,8 @@ def piece(example: Example, stream: dict, **options) -> Any:
     """
     if stream["shape_class"] in language.CLASSES:
         return language.piece(example, stream, **options)
+    if stream["shape_class"] == segmentation.CLASS:
+        return segmentation.piece(example, stream, **options)
     if not example.images:
         raise DataError(f"{example.id}: has no image, expected one.")
     bucket = stream["height"], stream["width"]

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data_pipelines import language, seeds
+from data_pipelines import language, seeds, segmentation
 from data_pipelines.errors import DataError
 
 STREAM_FIELDS = {"shape_class": str, "height": int, "width": int, "batch_size": int, "share": int}
@@ -81,10 +81,10 @@ def _phase(phase: Mapping, p: int) -> tuple[int, list[dict]]:
     if not streams:
         raise DataError(f"{where}.streams: is empty, expected at least one stream.")
     for i, stream in enumerate(streams):
-        if set(stream) - {"high", "sequence", *GRIDS} != set(STREAM_FIELDS):
+        if set(stream) - {"high", "sequence", segmentation.CLASS, *GRIDS} != set(STREAM_FIELDS):
             raise DataError(
                 f"{where}.streams[{i}]: has {sorted(stream)}, expected {sorted(STREAM_FIELDS)}; beside them for "
-                f"pictures high, for codes {' or '.join(GRIDS)}, for sequences sequence."
+                f"pictures high, for codes {' or '.join(GRIDS)}, for sequences sequence and, of masks, segmentation."
             )
         for field, kind in (STREAM_FIELDS | {"high": int}).items():
             value = stream.get(field, 1)
@@ -103,11 +103,16 @@ def _phase(phase: Mapping, p: int) -> tuple[int, list[dict]]:
             raise DataError(
                 f"{where}.streams[{i}]: expected {' or '.join(GRIDS)} with the shape class codes, and with no other."
             )
-        if ("sequence" in stream) != (stream["shape_class"] in language.CLASSES):
+        classes = (*language.CLASSES, segmentation.CLASS)
+        if ("sequence" in stream) != (stream["shape_class"] in classes):
             raise DataError(
-                f"{where}.streams[{i}]: expected sequence with the shape classes {' and '.join(language.CLASSES)}, and "
-                "with no other."
+                f"{where}.streams[{i}]: expected sequence with the shape classes {', '.join(classes)}, and with no "
+                "other."
             )
         if "sequence" in stream:
             language.check(stream["sequence"], f"{where}.streams[{i}].sequence")
+        if (segmentation.CLASS in stream) != (stream["shape_class"] == segmentation.CLASS):
+            raise DataError(f"{where}.streams[{i}]: expected segmentation with that shape class, and with no other.")
+        if segmentation.CLASS in stream:
+            segmentation.check(stream, f"{where}.streams[{i}]")
     return phase["steps"], streams

@@ -32,7 +32,7 @@ class World:
     Args:
       name: of the source; split: train, validation, test or open.
       preset: easy, standard or hard.
-      tasks: which fields an Example gets beside its picture; names of TASKS or LESSONS.
+      tasks: which fields an Example gets beside its picture; names of TASKS or LESSONS, or "masks" beside them.
       side: pixels of the picture; a bucket of another size is resized from it like any picture.
       count: records an epoch has, None for COUNTS.
 
@@ -115,11 +115,16 @@ def _objects(out: Example, scene: Scene, drawn: Drawing) -> None:
         out.instances.append(Instance(category=thing.shape, attributes=words(thing), box=box(drawn.mask(k)), track=k))
 
 
-def _panoptic(out: Example, scene: Scene, drawn: Drawing) -> None:
-    """Masks of all things and, last, of the ground with its colour; every pixel belongs to one of them."""
+def _masks(out: Example, scene: Scene, drawn: Drawing) -> None:
+    """Masks of all things, for tasks that point at some of them."""
     _objects(out, scene, drawn)
     for k, instance in enumerate(out.instances):
         instance.mask = Mask.from_array(drawn.mask(k))
+
+
+def _panoptic(out: Example, scene: Scene, drawn: Drawing) -> None:
+    """Masks of all things and, last, of the ground with its colour; every pixel belongs to one of them."""
+    _masks(out, scene, drawn)
     ground = drawn.ids == 0
     colour = [scene.ground.colour]
     out.instances.append(Instance(category=GROUND, attributes=colour, mask=Mask.from_array(ground), box=box(ground)))
@@ -236,4 +241,4 @@ LESSONS: dict[str, Task] = {
     "descriptions": functools.partial(_lesson, lesson=lessons.descriptions),
     **{f"questions_{kind}": functools.partial(_questions, types=(kind,)) for kind in questions.TYPES},
 }
-_MADE = TASKS | LESSONS
+_MADE = TASKS | LESSONS | {"masks": _masks}

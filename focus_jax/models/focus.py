@@ -9,16 +9,20 @@ or, by alias, the tokenizer's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from focus_jax.errors import UserError
 from focus_jax.models.adapter import Adapter, Projectors
 from focus_jax.models.dual_tokenizer import dual_tokenizer
 from focus_jax.models.fusion import FusionMLP
+from focus_jax.models.mask_decoder import Predictions, mask_decoder
+from focus_jax.models.mask_pixel_decoder import mask_pixel_decoder
+from focus_jax.models.mask_tokens import MaskTokens
 from focus_jax.models.qwen2 import qwen2
 from focus_jax.sequence.layout import Role, Sizes
 
@@ -26,11 +30,20 @@ ENCODERS = {"vit": "vit", "convnext": "convnext", "pixel_encoder": "pixel"}  # n
 Vectors = Mapping[Role, jax.Array]  # [B, n, D] of the pictures of each row, one picture's after the other's
 
 
+class Seen(NamedTuple):
+    """Pictures as the networks behind the encoders are given them: their vectors, and for masks the hierarchical
+    encoder's maps {level: [B * I, H, W, C]} and the share of these that shows the picture, [B * I, 2]; None without."""
+
+    vectors: Vectors
+    maps: Mapping[str, jax.Array] | None
+    extent: jax.Array | None
+
+
 class Focus:
     """Networks of the understanding path; they hold no parameters.
 
-    model: config.model with tokenizer, fusion_mlp, adapter, llm; without tokenizer the language model alone. In the
-    form `illume` there is neither fusion nor adapter.
+    model: config.model with tokenizer, fusion_mlp, adapter, llm, and to segment mask_pixel_decoder and mask_decoder;
+    without tokenizer the language model alone. In the form `illume` there is neither fusion nor adapter.
     """
 
     def __init__(self, model: Any, dtype: Any = jnp.float32):
@@ -44,6 +57,13 @@ class Focus:
         self.projector = Projectors(out, dtype=dtype)
         sizes = {k: tuple(v) if k == "levels" else v for k, v in model.adapter.items()}
         self.adapter = Adapter(**sizes, out=out, dtype=dtype) if self.tokenizer.fusion is not None else None
+        self.mask_decoder = None
+        if "mask_decoder" in model:
+            if self.tokenizer.fusion is None:
+                raise UserError("config.model.mask_decoder: needs the hierarchical encoder's maps, form 'focus'.")
+            self.mask_pixel_decoder = mask_pixel_decoder(**model.mask_pixel_decoder, dtype=dtype)
+            self.mask_decoder = mask_decoder(**model.mask_decoder, dtype=dtype)
+            self.mask_tokens = MaskTokens(self.mask_decoder.queries, out, dtype=dtype)
 
     def init(self, rng: jax.Array) -> dict[str, Any]:
         """Parameters of all parts, boxed with their logical axes."""
@@ -60,10 +80,24 @@ class Focus:
         out["projector"] = self.projector.init(rngs[3], fused, pixel)["params"]
         if self.adapter is not None:
             out["adapter"] = self.adapter.init(rngs[4], maps, extent)["params"]
+        if self.mask_decoder is not None:
+            regions = jnp.zeros((1, 1, *maps["res3"].shape[1:3]))
+            image, width = jnp.zeros((1, 1, 1, self.llm.width)), self.llm.width
+            masks = [jax.random.fold_in(rng, 5 + i) for i in range(3)]
+            out["mask_tokens"] = self.mask_tokens.init(masks[0], regions, image, maps["res3"])["params"]
+            pixel = self.mask_pixel_decoder.init(masks[1], maps)["params"]
+            features, levels = self.mask_pixel_decoder.apply({"params": nn.unbox(pixel)}, maps)
+            asked = jnp.zeros((1, self.mask_decoder.queries, width)), jnp.zeros((1, 1, width)), jnp.zeros(1, jnp.int32)
+            out["mask_pixel_decoder"] = pixel
+            out["mask_decoder"] = self.mask_decoder.init(masks[2], *asked, features, levels)["params"]
         return out
 
     def vectors(self, params: Mapping[str, Any], images: jax.Array, high: jax.Array | None) -> Vectors:
-        """Pictures [B, I, H, W, 3] in [-1, 1], high the same at the tokenizer's `high`, -> vectors of each row.
+        """`look`'s vectors alone."""
+        return self.look(params, images, high).vectors
+
+    def look(self, params: Mapping[str, Any], images: jax.Array, high: jax.Array | None) -> Seen:
+        """Pictures [B, I, H, W, 3] in [-1, 1], high the same at the tokenizer's `high`, -> vectors of each row, maps.
 
         params: parts with aliases resolved (training.parts.resolve); encoders get no gradient.
         """
@@ -79,7 +113,29 @@ class Focus:
         found = {Role.SEMANTIC: semantic, Role.PIXEL: pixel}
         if self.adapter is not None:
             found[Role.QUERY] = self.adapter.apply({"params": params["adapter"]}, maps, extent)
-        return {role: x.reshape(b, -1, self.llm.width) for role, x in found.items()}
+        vectors = {role: x.reshape(b, -1, self.llm.width) for role, x in found.items()}
+        return Seen(vectors, maps, extent)
+
+    def asked(self, params: Mapping[str, Any], seen: Seen, grid: tuple[int, int], regions: jax.Array) -> Vectors:
+        """`seen` of one picture a row and what an answer with masks needs beside it: mask tokens, marked regions.
+
+        grid: (h, w) of the picture's semantic features; regions: [B, R, h', w'] of 0..1, how much of each cell of
+        the map res3, of its part that shows the picture, a region covers.
+        """
+        b, _, *cells = regions.shape
+        image = seen.vectors[Role.SEMANTIC].reshape(b, *grid, self.llm.width)
+        fine = seen.maps["res3"][:, : cells[0], : cells[1]]
+        tokens, marked = self.mask_tokens.apply({"params": params["mask_tokens"]}, regions, image, fine)
+        return {**seen.vectors, Role.MASK: jnp.broadcast_to(tokens, (b, *tokens.shape)), Role.REGION: marked}
+
+    def masks(
+        self, params: Mapping[str, Any], maps: Mapping[str, jax.Array], queries: jax.Array, conditions: jax.Array,
+        kind: jax.Array,
+    ) -> Predictions:  # fmt: skip
+        """E_Q [B, N, D], E_P [B, K, D] and kind [B] as in MaskDecoder, maps of one picture a row."""
+        features, levels = self.mask_pixel_decoder.apply({"params": params["mask_pixel_decoder"]}, maps)
+        own = {"params": params["mask_decoder"]}
+        return self.mask_decoder.apply(own, queries, conditions, kind, features, levels)
 
     def told(self, params: Mapping[str, Any], bags: jax.Array, sizes: Sizes) -> Vectors:
         """Words in place of pictures: ids int32 [B, n, words], -1 = none, n of data_pipelines/slots.py a picture, ->

@@ -54,13 +54,18 @@ def validate_stream(config: Any, stream: Mapping[str, Any], where: str, shape_cl
             raise UserError(f"{where}.sequence.{field}: {given}, expected {expected}, the model's.")
 
 
-def validate(config: Any) -> None:
-    """Checks vocabulary and loss section. Raises: UserError."""
+def validate_vocabulary(config: Any) -> None:
+    """Raises: UserError for a language model of another number of rows than the vocabulary's."""
     vocabulary = Vocabulary(**config.model.vocabulary)
     if config.model.llm.rows != vocabulary.padded:
         raise UserError(
             f"config.model.llm.rows: {config.model.llm.rows}, expected {vocabulary.padded}, the vocabulary's on device."
         )
+
+
+def validate(config: Any) -> None:
+    """Checks vocabulary and loss section. Raises: UserError."""
+    validate_vocabulary(config)
     if set(config.loss) != {"text_mode", "weights"} or set(config.loss.weights) != set(TERMS):
         raise UserError(f"config.loss: expected text_mode and weights with {', '.join(TERMS)}.")
 
@@ -79,6 +84,7 @@ class Stage:
         self.learnt = max(sequence["learnt"] for sequence in streams)
         # Text slots have one bucket, but a phase may give a picture fewer vectors than the next one.
         self.told = {sequence["images"] * slots.vectors(sizes(sequence)): sizes(sequence) for sequence in streams}
+        self.terms = TERMS[:1] if self.loss.text_mode else TERMS
         self.excluded = self.vocabulary.outside(self.vocabulary.text_mode) if self.loss.text_mode else ()
 
     def init(self, rng: jax.Array) -> dict[str, Any]:
@@ -98,12 +104,12 @@ class Stage:
         return codes_fingerprint(self.config.model.tokenizer, params["tokenizer"])
 
     def weights(self, step: jax.Array) -> dict[str, Any]:
-        return {name: self.loss.weights[name] for name in (TERMS[:1] if self.loss.text_mode else TERMS)}
+        return {name: self.loss.weights[name] for name in self.terms}
 
     def _by_term(self, values: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
         codes = {name: self.vocabulary.codes(level) for level, name in enumerate(TERMS[1:])}
         sums = sums_by_term(values, labels, {name: (ids.start, ids.stop) for name, ids in codes.items()})
-        return {name: sums[name] for name in self.weights(jnp.zeros((), jnp.int32))}
+        return {name: sums[name] for name in self.terms}
 
     def normalisers(self, batch: Batch) -> dict[str, jax.Array]:
         labels = batch["labels"]
@@ -114,10 +120,10 @@ class Stage:
     ) -> tuple[dict[str, jax.Array], Metrics]:
         del norm, rng, step
         at, labels, found = self.cross_entropy(params, batch)
-        return self._by_term(batch["weight"][:, None] * found.nll, labels), _figures(batch, at, labels, found)
+        return self._by_term(batch["weight"][:, None] * found.nll, labels), figures(batch, at, labels, found)
 
     def measures(self, params, batch: Batch) -> Metrics:
-        return _figures(batch, *self.cross_entropy(params, batch))
+        return figures(batch, *self.cross_entropy(params, batch))
 
     def vectors(self, params: Mapping[str, Any], batch: Batch) -> Vectors:
         """What the pictures of a batch bring to its rows, or words in their place; params with aliases resolved."""
@@ -137,9 +143,17 @@ class Stage:
 
     def cross_entropy(self, params: Mapping[str, Any], batch: Batch) -> tuple[jax.Array, jax.Array, CrossEntropy]:
         """The positions that may be learnt [B, K], in their order, their labels [B, K], and what is said there."""
-        llm, own = self.focus.llm, {"params": params["llm"]}
-        hidden = llm.apply(own, self.embeddings(params, batch), batch["positions"], batch["segments"])
-        head = llm.apply(own, method="head")
+        return self.losses(params, self.hidden(params, self.embeddings(params, batch), batch), batch)
+
+    def hidden(self, params: Mapping[str, Any], x: jax.Array, batch: Batch) -> jax.Array:
+        """Embeddings of a batch's rows -> the language model's hidden states, both [B, T, D]."""
+        return self.focus.llm.apply({"params": params["llm"]}, x, batch["positions"], batch["segments"])
+
+    def losses(
+        self, params: Mapping[str, Any], hidden: jax.Array, batch: Batch
+    ) -> tuple[jax.Array, jax.Array, CrossEntropy]:
+        """As `cross_entropy`, of hidden states."""
+        head = self.focus.llm.apply({"params": params["llm"]}, method="head")
         # Most positions are pictures and questions, which need no logits.
         at = jnp.argsort(batch["labels"] < 0, axis=1, stable=True)[:, : self.learnt]
         labels = jnp.take_along_axis(batch["labels"], at, axis=1)
@@ -147,7 +161,7 @@ class Stage:
         return at, labels, cross_entropy(hidden, head, labels, valid=self.vocabulary.rows, excluded=self.excluded)
 
 
-def _figures(batch: Batch, at: jax.Array, labels: jax.Array, found: CrossEntropy) -> Metrics:
+def figures(batch: Batch, at: jax.Array, labels: jax.Array, found: CrossEntropy) -> Metrics:
     """nll and accuracy by learnt position; answer_accuracy: of the first position of each answer; left_out: share of
     the examples that did not fit."""
     w = batch["weight"].astype(jnp.float32)

@@ -39,7 +39,7 @@ class FusedTable(Table):
         return [f"{base}.{name}.{leaf}" for name in THIRDS] if base and re.fullmatch(self.fused, base) else [key]
 
     def read(self, source: Mapping[str, np.ndarray], shapes: Mapping[str, Shape], where: str) -> dict[str, np.ndarray]:
-        found = {}
+        found: dict[str, np.ndarray] = {}
         for key in source:
             parts = self._cut(key)
             found |= dict(zip(parts, np.split(source[key], 3) if len(parts) > 1 else [source[key]]))

@@ -1,0 +1,255 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of segmentation: a picture, what is asked for, the names of the answer, and the masks that it means.
+
+What an Example allows is asked: one of its expressions, its marked regions, or its list of classes; which, is drawn.
+Masks lie on the crop that the row shows, at the size of X_H, a bit a pixel.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from data_pipelines import buckets, language, transforms
+from data_pipelines.errors import DataError
+from data_pipelines.example import Example, Mask
+from focus_jax.errors import UserError
+from focus_jax.sequence import layout, prompts
+
+CLASS = "segmentation"
+KINDS = ("classes", "words", "regions")  # of what is asked, in the order of models/mask_decoder.py
+STRIDE = 8  # pixels of X_H that a cell of a region's coverage is wide
+# A stream's `segmentation`: conditions of an answer at most (classes and background, or regions), masks at most, marked
+# regions at most, and the chance that names stand before the mask tokens.
+FIELDS: dict[str, Any] = {"conditions": int, "targets": int, "regions": int, "names": float}
+
+
+def check(stream: Mapping[str, Any], where: str) -> None:
+    """Raises: DataError for a `segmentation` that lacks a field, has another or one of a wrong type or size, and for a
+    stream without `high` or with more than one example or picture in a row."""
+    if not stream.get("high"):
+        raise DataError(f"{where}.high: is missing, expected the long edge of X_H, on which masks lie.")
+    for field in ("pack", "images"):
+        if stream["sequence"][field] != 1:
+            raise DataError(f"{where}.sequence.{field}: is {stream['sequence'][field]}, expected 1 with segmentation.")
+    given, where = stream[CLASS], f"{where}.{CLASS}"
+    if not isinstance(given, Mapping) or set(given) != set(FIELDS):
+        wrong = sorted(set(given) ^ set(FIELDS)) if isinstance(given, Mapping) else [repr(given)]
+        raise DataError(f"{where}: {wrong[0]} is missing or unknown, expected the fields {', '.join(FIELDS)}.")
+    for field, kind in FIELDS.items():
+        value: Any = given[field]
+        if not isinstance(value, kind) or not (0 <= value <= 1 if kind is float else value >= 1):
+            expected = "a number in 0..1" if kind is float else "a positive int"
+            raise DataError(f"{where}.{field}: is {value!r}, expected {expected}.")
+    if given["conditions"] < max(2, given["regions"]):
+        raise DataError(f"{where}.conditions: is {given['conditions']}, expected at least 2 and the number of regions.")
+
+
+def coverage_size(stream: Mapping) -> tuple[int, int]:
+    """(h, w) of the grid on which regions are given."""
+    height, width = buckets.high_size((stream["height"], stream["width"]), stream["high"])
+    return -(-height // STRIDE), -(-width // STRIDE)
+
+
+def fields(stream: dict) -> dict[str, tuple[tuple[int, ...], type]]:
+    """Those of language.fields, and
+
+    kind: number in KINDS; known: bool [K], conditions that there are, of classes the background last; targets: uint8
+    [T, H, W / 8], masks at the size of `high` with eight pixels a byte, there: bool [T], of: int32 [T], the condition
+    of each; regions: uint8 [R, h, w], how much of each cell a region covers, 255 = all.
+    """
+    s = stream["segmentation"]
+    height, width = buckets.high_size((stream["height"], stream["width"]), stream["high"])
+    return language.fields(stream) | {
+        "kind": ((), np.int32),
+        "known": ((s["conditions"],), np.bool_),
+        "targets": ((s["targets"], height, -(-width // 8)), np.uint8),
+        "there": ((s["targets"],), np.bool_),
+        "of": ((s["targets"],), np.int32),
+        "regions": ((s["regions"], *coverage_size(stream)), np.uint8),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """What is asked of a picture. masks: bool [H, W] at X_H's size, each of condition `of` (from 0); conditions: how
+    many there are; regions: bool [H, W]; laid: the sequence."""
+
+    kind: str
+    conditions: int
+    masks: Sequence[np.ndarray]
+    of: Sequence[int]
+    regions: Sequence[np.ndarray]
+    laid: layout.Laid
+
+
+def piece(example: Example, stream: dict, *, rng: np.random.Generator | None = None, **options: Any) -> language.Piece:
+    """An example as a question, laid out, with its picture and masks. options: of transforms.place.
+
+    rng: draws what is asked; None: the first of what may be, with names. Raises: DataError for an example that allows
+    no question, whose masks do not belong to its picture or are lost to the crop, or that asks for too much.
+    """
+    if len(example.images) != 1:
+        raise DataError(f"{example.id}: has {len(example.images)} images, expected one.")
+    bucket, s = (stream["height"], stream["width"]), stream["segmentation"]
+    original = transforms.decode(example.images[0].data, example.id)
+    image, placement = transforms.place(original, bucket, name=example.id, rng=rng, **options)
+    size = buckets.high_size(bucket, stream["high"])
+    asking = _Asking(example, stream, placement, size, rng)
+    found = asking.question()
+    if found is None or len(found.laid) > stream["sequence"]["length"]:
+        return language.Piece(None, {})
+    if found.laid.learnt > stream["sequence"]["learnt"]:
+        return language.Piece(None, {})
+    arrays: dict[str, np.ndarray] = {
+        name: np.zeros(shape, dtype) for name, (shape, dtype) in fields(stream).items() if name in _OWN
+    }
+    arrays["kind"][...] = KINDS.index(found.kind)
+    arrays["known"][: found.conditions] = True
+    for t, (mask, condition) in enumerate(list(zip(found.masks, found.of))[: s["targets"]]):
+        arrays["targets"][t], arrays["there"][t], arrays["of"][t] = np.packbits(mask, axis=1), True, condition
+    for r, region in enumerate(found.regions):
+        arrays["regions"][r] = coverage(region)
+    arrays["image"], arrays["high"] = image[None], placement.cut(original, size)[None]
+    return language.Piece(found.laid, arrays)
+
+
+_OWN = ("kind", "known", "targets", "there", "of", "regions")
+
+
+def join(pieces: Sequence[language.Piece], stream: dict) -> dict[str, np.ndarray]:
+    """One row of one example."""
+    out = language.join(pieces, stream)
+    for name, (shape, dtype) in fields(stream).items():
+        if name in _OWN:
+            out[name] = pieces[0].arrays.get(name, np.zeros(shape, dtype))
+    return out
+
+
+def coverage(region: np.ndarray) -> np.ndarray:
+    """bool [H, W] -> uint8 [ceil(H / STRIDE), ceil(W / STRIDE)], the shares of the cells that it covers, times 255."""
+    height, width = region.shape
+    padded = np.pad(region, ((0, -height % STRIDE), (0, -width % STRIDE)))
+    cells = padded.reshape(padded.shape[0] // STRIDE, STRIDE, padded.shape[1] // STRIDE, STRIDE)
+    shares = cells.mean(axis=(1, 3))
+    # What is smaller than a cell must not vanish.
+    return np.where(shares > 0, np.maximum(np.round(255 * shares), 1), 0).astype(np.uint8)
+
+
+class _Asking:
+    """One example's question being made."""
+
+    def __init__(
+        self,
+        example: Example,
+        stream: dict,
+        placement: transforms.Placement,
+        size: tuple[int, int],
+        rng: np.random.Generator | None,
+    ):
+        self.example, self.placement, self.size, self.rng = example, placement, size, rng
+        self.limits = stream["segmentation"]
+        vocabulary, tokenizer = language.writing(stream["sequence"])
+        self.writer = layout.Writer(vocabulary, tokenizer, language.sizes(stream["sequence"]))
+
+    def question(self) -> Question | None:
+        example = self.example
+        kinds = {"words": example.expressions, "regions": example.regions, "classes": example.classes}
+        allowed = [kind for kind, given in kinds.items() if given]
+        if not allowed:
+            raise DataError(f"{example.id}: has no expression, region or class list, expected something to segment.")
+        kind = allowed[self._draw(len(allowed))]
+        try:
+            return getattr(self, f"_{kind}")()
+        except UserError as error:
+            raise DataError(f"{example.id}: {error}") from error
+
+    def _draw(self, count: int) -> int:
+        return 0 if self.rng is None else int(self.rng.integers(count))
+
+    def _names(self, found: Sequence[str]) -> str:
+        """The answer's names; "" where they are left out, so that masks do not come to depend on them."""
+        told = self.rng is None or self.rng.random() < self.limits["names"]
+        return prompts.names(found) if told else ""
+
+    def _cut(self, mask: Mask | None, what: str) -> np.ndarray:
+        """A mask of the picture -> bool [H, W] of the row's crop at X_H's size."""
+        image = self.example.images[0]
+        if mask is None:
+            raise DataError(f"{self.example.id}: {what} has no mask, expected one.")
+        if (mask.height, mask.width) != (image.height, image.width):
+            raise DataError(
+                f"{self.example.id}: the mask of {what} is {mask.width} x {mask.height}, expected the picture's "
+                f"{image.width} x {image.height}."
+            )
+        whole = Image.fromarray(mask.to_array().astype(np.uint8) * 255)
+        return self.placement.cut(whole, self.size) >= 128
+
+    def _mask(self, number: int) -> np.ndarray:
+        if not 0 <= number < len(self.example.instances):
+            raise DataError(
+                f"{self.example.id}: names instance {number} of {len(self.example.instances)}, expected one it has."
+            )
+        return self._cut(self.example.instances[number].mask, f"instance {number}")
+
+    def _words(self) -> Question:
+        expression = self.example.expressions[self._draw(len(self.example.expressions))]
+        masks = [self._mask(number) for number in expression.instances]
+        if masks and not any(mask.any() for mask in masks):
+            raise DataError(f"{self.example.id}: the target of {expression.text!r} is lost to the crop.")
+        if len(masks) > self.limits["targets"]:  # what words mean must not be cut short
+            masks = [np.logical_or.reduce(masks)]
+        masks = [mask for mask in masks if mask.any()]
+        named = [self.example.instances[number].category or expression.text for number in expression.instances]
+        reasoning = expression.kind.startswith("reason")
+        writer = prompts.segment_words(self.writer, expression.text, self._names(named), reasoning=reasoning)
+        return Question("words", 1, masks, [0] * len(masks), [], writer.done())
+
+    def _regions(self) -> Question:
+        regions = list(self.example.regions)
+        if self.rng is not None:
+            self.rng.shuffle(regions)  # type: ignore[arg-type]
+        masks: list[np.ndarray] = []
+        hints: list[np.ndarray] = []
+        named: list[str] = []
+        for region in regions:
+            if region.instance is None:
+                raise DataError(f"{self.example.id}: a region names no instance, expected what it points at.")
+            mask, hint = self._mask(region.instance), self._cut(region.mask, f"a {region.kind}")
+            if mask.any() and hint.any() and len(masks) < min(self.limits["regions"], self.limits["targets"]):
+                masks.append(mask)
+                hints.append(hint)
+                named.append(self.example.instances[region.instance].category)
+        if not masks:
+            raise DataError(f"{self.example.id}: all its regions are lost to the crop, expected one that is seen.")
+        answer = self._names([name for name in named if name]) if any(named) else ""
+        writer = prompts.segment_regions(self.writer, len(masks), answer)
+        return Question("regions", len(masks), masks, list(range(len(masks))), hints, writer.done())
+
+    def _classes(self) -> Question:
+        example, room = self.example, self.limits["conditions"] - 1
+        things = [i for i, instance in enumerate(example.instances) if not instance.crowd]
+        if wrong := [i for i in things if example.instances[i].category not in example.classes]:
+            category = example.instances[wrong[0]].category
+            raise DataError(f"{example.id}: the category {category!r} is not in its list of classes.")
+        seen = [(i, self._mask(i)) for i in things]
+        seen = sorted(((i, mask) for i, mask in seen if mask.any()), key=lambda one: -int(one[1].sum()))
+        seen = seen[: self.limits["targets"]]
+        present = list(dict.fromkeys(example.instances[i].category for i, _ in seen))
+        others = [name for name in example.classes if name not in present]
+        if len(present) > room:
+            raise DataError(f"{example.id}: {len(present)} classes are in the picture, expected at most {room}.")
+        if len(present) + len(others) > room:  # a list too long: of those that are not there some are drawn
+            if self.rng is not None:
+                self.rng.shuffle(others)
+            others = others[: room - len(present)]
+        listed = [name for name in example.classes if name in {*present, *others}]
+        if self.rng is not None:
+            self.rng.shuffle(listed)
+        answer = self._names([name for name in listed if name in present])
+        writer = prompts.segment_classes(self.writer, listed, answer)
+        of = [listed.index(example.instances[i].category) for i, _ in seen]
+        return Question("classes", len(listed) + 1, [mask for _, mask in seen], of, [], writer.done())

@@ -1,0 +1,125 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 3's losses: accumulated = whole, rows of other kinds add nothing to a kind's term, masks that fit cost little,
+padding is padding, everything that should learn gets a gradient."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+from configs import models
+from data_pipelines import rows
+from data_pipelines.world.examples import World
+from focus_jax.stages import multimodal
+from focus_jax.training.parts import flatten, unflatten
+from focus_jax.training.step import loss_and_gradients
+from tests.stages.test_language import drawn, small
+
+SIDE, HIGH = 32, 64
+
+
+def config():
+    c = small("configs/stage2.py:tiny")
+    with c.unlocked():
+        c.stage, c.model.tokenizer.high = "multimodal", HIGH
+        c.model.mask_pixel_decoder = models.mask_pixel_decoder("tiny")
+        c.model.mask_pixel_decoder.update(width=16, heads=2, mlp=24, depth=1, groups=4)
+        c.model.mask_decoder = models.mask_decoder("tiny")
+        c.model.mask_decoder.update(width=16, heads=2, mlp=24, depth=2)
+        terms = {name: 1.0 for name in ("text", "semantic", "pixel", *multimodal.MASK_TERMS)}
+        c.loss = ConfigDict(dict(text_mode=True, weights=terms, points=64, no_object=0.1, costs=(2.0, 5.0, 5.0)))
+        stream = c.data.phases[0]["streams"][0]
+        stream |= {"shape_class": "segmentation", "high": HIGH}
+        stream["segmentation"] = {"conditions": 6, "targets": 5, "regions": 3, "names": 1.0}
+    return c
+
+
+class Run:
+    def __init__(self):
+        self.config = config()
+        multimodal.validate(self.config)
+        self.stream = self.config.data.phases[0]["streams"][0]
+        multimodal.validate_stream(self.config, self.stream, "stream")
+        self.stage = multimodal.Stage(self.config)
+        shapes = nn.unbox(jax.eval_shape(self.stage.init, jax.random.key(0)))
+        flat = {path: drawn(path, x.shape) for path, x in flatten(shapes).items()}
+        learns = ("fusion_mlp", "projector", "adapter", "llm", "mask")
+        self.trained = {p: x for p, x in flat.items() if p.startswith(learns)}
+        self.frozen = {p: x for p, x in flat.items() if p not in self.trained}
+        step = lambda accumulate: jax.jit(
+            lambda t, b: loss_and_gradients(
+                self.stage, {"all": t}, self.frozen, b, jax.random.key(0), jnp.zeros((), jnp.int32), accumulate
+            )
+        )
+        self.once, self.twice = step(1), step(2)
+
+    def batch(self, *tasks):
+        """A row of each task, of its own scene."""
+        examples = [World(tasks=("masks", task), side=HIGH)[i] for i, task in enumerate(tasks)]
+        for example in examples:
+            example.expressions = [e for e in example.expressions if e.instances]
+        made = [rows.row(example, self.stream) for example in examples]
+        out = {name: np.stack([row[name] for row in made]) for name in made[0]}
+        assert out["there"].any(axis=1).all()
+        count = len(made)
+        return out | {"weight": np.ones(count, np.float32), "element": np.arange(count, dtype=np.uint32)}
+
+
+@pytest.fixture(scope="module")
+def run():
+    return Run()
+
+
+@pytest.fixture(scope="module")
+def batch(run):
+    return run.batch("panoptic", "regions", "referring", "panoptic")
+
+
+def test_every_term_and_every_part(run, batch):
+    (loss, terms, aux), grads = run.once(run.trained, batch)
+    assert np.isfinite(loss)
+    for name in ("text", *multimodal.MASK_TERMS):
+        total, count = terms[name]
+        assert total > 0 and count > 0, name
+    assert float(terms["mask"][1]) == batch["there"].sum()
+    assert 0 < float(aux["mask_iou"][0]) < float(aux["mask_iou"][1]) == batch["there"].sum()
+    still = ("adapter/layer", "adapter/queries", "adapter/norm", "adapter/out")  # behind closed gates, or no query
+    for path, grad in grads["all"].items():
+        if not path.startswith(still) and "k/bias" not in path:
+            assert np.abs(grad).max() > 0, path
+
+
+def test_accumulated_is_whole(run, batch):
+    whole, halves = run.once(run.trained, batch), run.twice(run.trained, batch)
+    np.testing.assert_allclose(whole[0][0], halves[0][0], rtol=1e-5)
+    for path, grad in whole[1]["all"].items():
+        if path.endswith("k/bias"):  # which moves all logits of a query alike: its gradient is noise
+            continue
+        np.testing.assert_allclose(halves[1]["all"][path], grad, rtol=1e-3, atol=1e-5 * np.abs(grad).max() + 1e-7)
+
+
+def test_a_row_of_weight_zero_changes_nothing(run, batch):
+    other = {name: np.concatenate([x[:3], x[:1]]) for name, x in batch.items()}
+    weights = np.array([1, 1, 1, 0], np.float32)
+    a, b = (run.once(run.trained, x | {"weight": weights})[0] for x in (batch, other))
+    for name in ("text", *multimodal.MASK_TERMS):
+        np.testing.assert_allclose(a[1][name][0], b[1][name][0], rtol=1e-5)
+        np.testing.assert_array_equal(a[1][name][1], b[1][name][1])
+
+
+def test_masks_that_fit_cost_less(run, batch):
+    predictions = run.stage.answers(unflatten(run.trained | run.frozen), batch)[1]
+    keys = jax.random.split(jax.random.key(0), len(batch["weight"]))
+    targets = np.unpackbits(batch["targets"], axis=-1)
+    size = predictions.masks.shape[-2:]
+    small = targets.reshape(*targets.shape[:2], size[0], HIGH // size[0], size[1], HIGH // size[1]).mean(axis=(3, 5))
+    masks = np.full(predictions.masks.shape, -8.0, np.float32)
+    masks[:, :, 2 : 2 + small.shape[1]] = 16 * (small - 0.5)
+    fitting = predictions.replace(masks=jnp.asarray(masks))
+    terms, iou = run.stage.mask_terms(predictions, batch, keys)
+    better, full = run.stage.mask_terms(fitting, batch, keys)
+    assert np.all(better["mask"] < 0.5 * terms["mask"]) and np.all(better["dice"] < 0.5 * terms["dice"])
+    assert float(full["mask_iou"][0] / full["mask_iou"][1]) == 1.0
