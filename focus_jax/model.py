@@ -90,6 +90,20 @@ class Model:
         images = _pictures("images", images)
         return [int(np.argmax(x)) for x in self.talk.choose(images, list(questions), options)]
 
+    def segment(self, images: np.ndarray, prompts: list[Any], *, names: bool = True) -> list[Any]:
+        """What prompts ask for in pictures uint8 [B, H, W, 3]: words, a list of classes, or a region bool [H, W] each.
+
+        Returns: evaluation.protocol.Segments each. names: as in inference.segment. Raises: UserError, also for a model
+        without a mask decoder.
+        """
+        return self._segmenter(_pictures("images", images), list(prompts), names=names)
+
+    @functools.cached_property
+    def _segmenter(self) -> Any:
+        from focus_jax.inference.segment import Segmenter
+
+        return Segmenter(self)
+
     def session(self, **options: Any) -> Any:
         """A conversation of several turns: session.stream(text, pictures) gives an answer piece by piece."""
         return self.talk.session(**options)

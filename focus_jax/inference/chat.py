@@ -100,12 +100,13 @@ class Chat:
         limit: int = LIMIT,
         sampling: decode.Sampling | None = None,
         stops: Sequence[str] = (),
+        structure: Structure | None = None,
     ) -> list[Spoken]:
-        """What the model says to each of the sequences; arrays as in `read`."""
+        """What the model says to each of the sequences; arrays as in `read`; structure: default that of answers."""
         conversation = self.begin(len(laid), slots=max(map(len, laid)) + limit)
         self.read(conversation, laid, arrays)
         with self.model.scope():
-            return conversation.say(self.structure, sampling, limit=limit, stops=stops)
+            return conversation.say(structure or self.structure, sampling, limit=limit, stops=stops)
 
     def rows(self, images: np.ndarray, questions: Sequence[str]) -> tuple[list[Laid], dict[str, np.ndarray]]:
         """One question about each picture uint8 [B, H, W, 3]: sequences and arrays for `say`. Raises: UserError."""

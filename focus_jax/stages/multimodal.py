@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from data_pipelines import segmentation
 from focus_jax.errors import UserError
+from focus_jax.models.focus import Vectors
 from focus_jax.models.mask_decoder import KINDS, Predictions
 from focus_jax.ops import mask_losses
 from focus_jax.sequence.layout import Role
@@ -95,17 +96,23 @@ class Stage(language.Stage):
         _, iou = self.mask_terms(predictions, batch, keys)
         return language.figures(batch, *said) | iou
 
+    def vectors(self, params: Mapping[str, Any], batch: Batch) -> Vectors:
+        """As stage 2's; of rows with regions also mask tokens and these; params with aliases resolved."""
+        return self._seen(params, batch)[0] if "regions" in batch else super().vectors(params, batch)
+
+    def _seen(self, params: Mapping[str, Any], batch: Batch) -> tuple[Vectors, Mapping[str, jax.Array]]:
+        seen = self.focus.look(params, to_float(batch["image"]), to_float(batch["high"]))
+        grid = self.focus.tokenizer.grids(*batch["image"].shape[2:4])["semantic"]
+        return self.focus.asked(params, seen, grid, batch["regions"] / 255.0), seen.maps
+
     def answers(self, params: Mapping[str, Any], batch: Batch) -> tuple[tuple, Predictions]:
         """((learnt positions, their labels, their cross-entropy), predicted masks) of rows with one picture each."""
         params = resolve(params, self.config.alias)
-        seen = self.focus.look(params, to_float(batch["image"]), to_float(batch["high"]))
-        grid = self.focus.tokenizer.grids(*batch["image"].shape[2:4])["semantic"]
-        vectors = self.focus.asked(params, seen, grid, batch["regions"] / 255.0)
+        vectors, maps = self._seen(params, batch)
         x = self.focus.embeddings(params, batch["ids"], batch["roles"], batch["features"], vectors)
         hidden = self.hidden(params, x, batch)
         queries, conditions = read(hidden, batch, self.focus.mask_decoder.queries)
-        predictions = self.focus.masks(params, seen.maps, queries, conditions, batch["kind"])
-        return self.losses(params, hidden, batch), predictions
+        return self.losses(params, hidden, batch), self.focus.masks(params, maps, queries, conditions, batch["kind"])
 
     def mask_terms(
         self, predictions: Predictions, batch: Batch, keys: jax.Array

@@ -1,0 +1,184 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Masks of whole pictures: the model's own words first, then its mask tokens, then who has which pixel.
+
+The answer's names are said as any answer is, greedily, up to <|seg|>; the sequence is then laid out with them as in
+training and read once more, mask tokens included. So what is measured is what a user gets, and nothing is told that the
+model did not say.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from data_pipelines import buckets, segmentation, transforms
+from data_pipelines import language as rows
+from focus_jax.errors import UserError
+from focus_jax.evaluation.protocol import Prompt, Segments
+from focus_jax.inference.structure import answers, bucket
+from focus_jax.models.mask_decoder import KINDS
+from focus_jax.sequence import prompts as ask
+from focus_jax.sequence import vocabulary as vocab
+from focus_jax.sequence.layout import Laid, Writer
+
+NAMES = 64  # ids of an answer's names at most
+LEAST = 32  # positions that a row is rounded up to at least
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """When a query counts. words: least sigmoid(z) of one that shows what words mean; below it for all queries, nothing
+    is there. classes: least share of a query's class; overlap: least share of its mask that a query must win."""
+
+    words: float = 0.5
+    classes: float = 0.5
+    overlap: float = 0.8
+
+
+class Segmenter:
+    """Segmentation by a model of stage 3. Made by focus_jax.Model."""
+
+    def __init__(self, model: Any, rules: Rules = Rules()):
+        self.model, self.chat, self.stage, self.rules = model, model.talk, model.stage, rules
+        if getattr(self.stage.focus, "mask_decoder", None) is None:
+            raise UserError(f"{model.label}: this model has no mask decoder; its parts are {', '.join(model.params)}.")
+        self.streams = [s for s in self.chat.streams if s["shape_class"] == segmentation.CLASS]
+        self.limits = self.streams[0]["segmentation"]
+        self.structure = answers(self.chat.vocabulary, stops=(vocab.SEG,))
+        self._run = jax.jit(lambda params, batch: self.stage.answers(params, batch)[1])
+
+    def __call__(self, images: np.ndarray, prompts: Sequence[Prompt], *, names: bool = True) -> list[Segments]:
+        """One prompt a picture, uint8 [B, H, W, 3] -> what was found in each, at the pictures' size.
+
+        names: False leaves the answer's words out (an ablation). Raises: UserError for a prompt that means nothing.
+        """
+        if len(images) != len(prompts):
+            raise UserError(f"prompts: {len(prompts)} for {len(images)} images, expected one each.")
+        where = self.chat.bucket(*images.shape[1:3])
+        fit = transforms.fit(*images.shape[1:3], [where])
+        shown = {k: x[:, None] for k, x in self.chat.pictures([Image.fromarray(x) for x in images], where).items()}
+        regions = np.stack([self._region(prompt, fit) for prompt in prompts])
+        said = [""] * len(prompts)
+        if names:
+            laid = [self._laid(prompt, where, None) for prompt in prompts]
+            found = self.chat.say(laid, shown | {"regions": regions}, limit=NAMES, structure=self.structure)
+            said = [one.text.strip() for one in found]
+        laid = [self._laid(prompt, where, answer) for prompt, answer in zip(prompts, said)]
+        with self.model.scope():
+            out = self._run(self.model.params, jax.tree.map(jnp.asarray, self._batch(laid, prompts, shown, regions)))
+            masks, scores = np.asarray(out.masks[-1]), np.asarray(out.scores[-1])
+        return [
+            self._segments(prompt, answer, self._upright(masks[b], fit), scores[b])
+            for b, (prompt, answer) in enumerate(zip(prompts, said))
+        ]
+
+    # -------------------------------------------------------------------------------------------------- what is read
+    def _laid(self, prompt: Prompt, where: buckets.Bucket, answer: str | None) -> Laid:
+        """The sequence of a prompt; answer: None where it is to be written."""
+        writer = Writer(self.chat.vocabulary, self.chat.tokenizer, self.chat.sizes(where))
+        if isinstance(prompt, str):
+            return ask.segment_words(writer, prompt, answer).done()
+        if isinstance(prompt, np.ndarray):
+            return ask.segment_regions(writer, 1, answer).done()
+        if len(prompt) + 1 > self.limits["conditions"]:
+            most = self.limits["conditions"] - 1
+            raise UserError(f"prompts: a list of {len(prompt)} classes, expected at most {most}.")
+        return ask.segment_classes(writer, list(prompt), answer).done()
+
+    def _region(self, prompt: Prompt, fit: transforms.Fit) -> np.ndarray:
+        """The coverage of a marked region, uint8 [R, h, w] as in data_pipelines/segmentation.py; zeros without one."""
+        out = np.zeros((self.limits["regions"], *segmentation.coverage_size(self.streams[0])), np.uint8)
+        if isinstance(prompt, np.ndarray):
+            if prompt.dtype != bool or prompt.shape != fit.size:
+                raise UserError(f"prompts: a region {prompt.dtype}{list(prompt.shape)}, expected bool{list(fit.size)}.")
+            if not prompt.any():
+                raise UserError("prompts: a region without a pixel, expected one that marks something.")
+            size = buckets.high_size(fit.bucket, self.streams[0]["high"])
+            canvas = np.zeros(size, bool)
+            height, width = (max(1, round(i * s / b)) for i, s, b in zip(fit.inside, size, fit.bucket))
+            whole = Image.fromarray(prompt.astype(np.uint8) * 255)
+            small = np.asarray(whole.resize((width, height), Image.Resampling.BOX))
+            # What is smaller than a pixel there must not vanish.
+            canvas[:height, :width] = small >= min(128, small.max())
+            out[0] = segmentation.coverage(canvas)
+        return out
+
+    def _batch(
+        self, laid: Sequence[Laid], prompts: Sequence[Prompt], shown: dict[str, np.ndarray], regions: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Rows as data_pipelines/segmentation.py makes them, without targets."""
+        length, count = bucket(max(map(len, laid)), LEAST), len(laid)
+        batch: dict[str, np.ndarray] = {"regions": regions, **shown}
+        for name, (_, dtype) in rows.fields(self.streams[0]).items():
+            if name in laid[0].arrays:
+                fill = -100 if name == "labels" else 0
+                batch[name] = np.full((count, length), fill, dtype)
+                for to, one in zip(batch[name], laid):
+                    to[: len(one)] = one.arrays[name]
+        conditions = [len(prompt) + 1 if isinstance(prompt, list) else 1 for prompt in prompts]
+        batch["known"] = np.arange(self.limits["conditions"])[None] < np.array(conditions)[:, None]
+        batch["kind"] = np.array([KINDS.index(_kind(prompt)) for prompt in prompts], np.int32)
+        return batch
+
+    # -------------------------------------------------------------------------------------------- what comes of masks
+    def _upright(self, masks: np.ndarray, fit: transforms.Fit) -> np.ndarray:
+        """Logits [N, h, w] on the padded square -> float32 [N, H, W] on the picture."""
+        high = self.streams[0]["high"]
+        size = buckets.high_size(fit.bucket, high)
+        inside = [max(1, round(i * s / b)) for i, s, b in zip(fit.inside, size, fit.bucket)]
+        stride = self.stage.focus.tokenizer.convnext.stride
+        side = -(-max(size) // stride) * stride
+        large = jax.image.resize(jnp.asarray(masks), (len(masks), side, side), "linear", antialias=False)
+        large = large[:, : inside[0], : inside[1]]
+        return np.asarray(jax.image.resize(large, (len(masks), *fit.size), "linear", antialias=False))
+
+    def _segments(self, prompt: Prompt, answer: str, masks: np.ndarray, scores: np.ndarray) -> Segments:
+        """masks: logits [N, H, W]; scores: z [N, K]."""
+        kind = _kind(prompt)
+        if kind == "classes":
+            return self._panoptic(list(prompt), masks, scores)
+        sure = _sigmoid(scores[:, 0])
+        quality = np.array([_sigmoid(m[m > 0]).mean() if (m > 0).any() else 0.0 for m in masks])
+        best = int(np.argmax(sure * quality))
+        chosen = [best] if kind == "regions" else [q for q in range(len(masks)) if sure[q] >= self.rules.words]
+        if not chosen:
+            return Segments(np.zeros(masks.shape[1:], np.int32), (), ())
+        mask = np.logical_or.reduce([masks[q] > 0 for q in chosen])
+        return Segments(mask.astype(np.int32), (answer.rstrip(".") or "it",), (float(sure[best] * quality[best]),))
+
+    def _panoptic(self, classes: list[str], masks: np.ndarray, scores: np.ndarray) -> Segments:
+        """Every pixel to the query that claims it most, weighed by its class's share (Mask2Former's rule)."""
+        z = scores[:, : len(classes) + 1]
+        shares = np.exp(z - z.max(axis=1, keepdims=True))
+        shares /= shares.sum(axis=1, keepdims=True)
+        label, share = shares.argmax(axis=1), shares.max(axis=1)
+        kept = [q for q in range(len(masks)) if label[q] < len(classes) and share[q] >= self.rules.classes]
+        ids, names, found = np.zeros(masks.shape[1:], np.int32), [], []
+        if not kept:
+            return Segments(ids, (), ())
+        claims = np.stack([share[q] * _sigmoid(masks[q]) for q in kept])
+        winner = claims.argmax(axis=0)
+        for i, q in enumerate(kept):
+            whole = masks[q] > 0
+            won = (winner == i) & whole
+            if not won.any() or won.sum() < self.rules.overlap * whole.sum():
+                continue
+            names.append(classes[label[q]])
+            found.append(float(share[q]))
+            ids[won] = len(names)
+        return Segments(ids, tuple(names), tuple(found))
+
+
+def _kind(prompt: Prompt) -> str:
+    return "words" if isinstance(prompt, str) else "regions" if isinstance(prompt, np.ndarray) else "classes"
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))

@@ -1,0 +1,125 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Segmentation end to end on random weights: answers of every kind are whole and belong to their own row; the rules of
+who has a pixel on hand-made masks; prompts that mean nothing."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from focus_jax.errors import UserError
+from focus_jax.evaluation.protocol import Checked
+from focus_jax.inference.segment import Rules, Segmenter
+from focus_jax.model import Model
+from focus_jax.training.parts import unflatten
+from tests.stages.test_multimodal import Run
+
+
+@pytest.fixture(scope="module")
+def model():
+    run = Run()
+    return Model(run.config, run.stage, unflatten(run.trained | run.frozen), {"llm": ""}, "random", None)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (3, 60, 80, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def prompts():
+    region = np.zeros((60, 80), bool)
+    region[20:30, 40:60] = True
+    return ["the red circle", ["circle", "square", "ground"], region]
+
+
+@pytest.fixture(scope="module")
+def found(model, images, prompts):
+    return Checked(model, "test", 3).segment(images, prompts)
+
+
+def test_every_kind_of_prompt(found):
+    assert [one.ids.shape for one in found] == [(60, 80)] * 3
+    assert len(found[2].names) == 1  # a region is of something
+
+
+def test_rows_do_not_see_each_other(model, images, prompts, found):
+    order = [2, 0, 1]
+    again = model.segment(images[order], [prompts[i] for i in order])
+    for i, one in zip(order, again):
+        np.testing.assert_array_equal(one.ids, found[i].ids)
+        assert one.names == found[i].names
+        np.testing.assert_allclose(one.scores, found[i].scores, rtol=1e-3)
+
+
+def test_the_region_is_looked_at(model, images, prompts):
+    other = np.zeros_like(prompts[2])
+    other[40:, :20] = True
+    a, b = (model.segment(images[:1], [region])[0] for region in (prompts[2], other))
+    assert abs(a.scores[0] - b.scores[0]) > 1e-6
+
+
+def test_names_may_be_left_out(model, images):
+    assert model.segment(images[:1], ["the red circle"], names=False)[0].ids.shape == (60, 80)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ("  ", "words: empty"),
+        ([], "classes: none"),
+        ([f"thing{i}" for i in range(9)], "a list of 9 classes, expected at most 5"),
+        (np.zeros((60, 80), bool), "a region without a pixel"),
+        (np.ones((10, 80), bool), r"a region bool\[10, 80\], expected bool\[60, 80\]"),
+    ],
+)
+def test_prompts_that_mean_nothing(model, images, prompt, said):
+    with pytest.raises(UserError, match=said):
+        model.segment(images[:1], [prompt])
+
+
+# -------------------------------------------------------------------------------------------------- who has a pixel
+def logits(*boxes):
+    masks = np.full((len(boxes), 8, 8), -6.0, np.float32)
+    for mask, (top, left, bottom, right) in zip(masks, boxes):
+        mask[top:bottom, left:right] = 6.0
+    return masks
+
+
+def test_classes_share_the_picture(model):
+    """The second query's mask is all but taken by the surer first, the third is the background's, the fourth stands."""
+    masks = logits((0, 0, 4, 8), (0, 0, 4, 7), (4, 0, 8, 8), (6, 6, 8, 8))
+    scores = np.array([[9, 0, 0], [2, 0, 0], [0, 0, 9], [0, 9, 0]], np.float32)
+    one = Segmenter(model)._segments(["a", "b"], "", masks, scores)
+    assert one.names == ("a", "b") and (one.ids[:4] == 1).all() and (one.ids[6:, 6:] == 2).all()
+    assert (one.ids > 0).sum() == 36
+
+
+def test_words_mean_all_that_are_sure_or_nothing(model):
+    masks, scores = logits((0, 0, 2, 2), (4, 4, 8, 8), (0, 6, 2, 8)), np.array([[3.0], [1.0], [-2.0]])
+    one = Segmenter(model)._segments("two", "circle.", masks, scores)
+    assert one.mask.sum() == 4 + 16 and one.names == ("circle",)
+    none = Segmenter(model)._segments("two", "none.", masks, scores - 9)
+    assert not none.mask.any() and none.names == ()
+    sure = Segmenter(model, Rules(words=0.9))._segments("two", "circle.", masks, scores)
+    assert sure.mask.sum() == 4
+
+
+def test_a_region_is_its_best_mask(model):
+    masks, scores = logits((0, 0, 2, 2), (4, 4, 8, 8)), np.array([[-3.0], [-1.0]])
+    one = Segmenter(model)._segments(np.ones((8, 8), bool), "circle.", masks, scores)
+    assert one.mask.sum() == 16
+
+
+def test_masks_come_back_to_the_picture(model):
+    """A picture of 60 x 80 stands in the upper part of the square; a mask of its right half comes back as that."""
+    from data_pipelines import transforms
+
+    fit = transforms.fit(60, 80, [(32, 32)])
+    masks = np.full((1, 16, 16), -6.0, np.float32)
+    masks[:, :, 8:] = 6.0
+    upright = Segmenter(model)._upright(masks, fit) > 0
+    assert upright.shape == (1, 60, 80)
+    assert upright[0, :, 44:].all() and not upright[0, :, :36].any()
+    small = Image.fromarray(upright[0]).resize((2, 1), Image.Resampling.NEAREST)
+    assert np.asarray(small).tolist() == [[False, True]]
