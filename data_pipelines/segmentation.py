@@ -20,6 +20,7 @@ from focus_jax.errors import UserError
 from focus_jax.sequence import layout, prompts
 
 CLASS = "segmentation"
+UNNAMED = "the target"  # what an answer calls the target of a question, where nothing tells its category
 KINDS = ("classes", "words", "regions")  # of what is asked, in the order of models/mask_decoder.py
 STRIDE = 8  # pixels of X_H that a cell of a region's coverage is wide
 # A stream's `segmentation`: conditions of an answer at most (classes and background, or regions), masks at most, marked
@@ -203,8 +204,9 @@ class _Asking:
         if len(masks) > self.limits["targets"]:  # what words mean must not be cut short
             masks = [np.logical_or.reduce(masks)]
         masks = [mask for mask in masks if mask.any()]
-        named = [self.example.instances[number].category or expression.text for number in expression.instances]
         reasoning = expression.kind.startswith("reason")
+        unnamed = UNNAMED if reasoning else expression.text
+        named = [self.example.instances[number].category or unnamed for number in expression.instances]
         writer = prompts.segment_words(self.writer, expression.text, self._names(named), reasoning=reasoning)
         return Question("words", 1, masks, [0] * len(masks), [], writer.done())
 

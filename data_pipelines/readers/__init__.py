@@ -15,11 +15,14 @@ import importlib
 from data_pipelines.errors import DataError
 
 READERS = {
+    "coco": ("data_pipelines.readers.coco", "Coco"),
     "folder": ("data_pipelines.readers.folder", "Folder"),
     "webdataset": ("data_pipelines.readers.webdataset", "WebDataset"),
     "img2dataset": ("data_pipelines.readers.img2dataset", "Img2Dataset"),
     "llava": ("data_pipelines.readers.llava", "Llava"),
     "pixmo": ("data_pipelines.readers.pixmo", "Pixmo"),
+    "reason_seg": ("data_pipelines.readers.reason_seg", "ReasonSeg"),
+    "refer": ("data_pipelines.readers.refer", "Refer"),
     "text": ("data_pipelines.readers.text", "Text"),
     "tfds": ("data_pipelines.readers.tfds", "Tfds"),
     "photographs": ("data_pipelines.photographs", "Photographs"),

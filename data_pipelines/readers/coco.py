@@ -1,0 +1,159 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Annotations in COCO's layouts, instances and panoptic, of COCO itself or of the user's own pictures."""
+
+import functools
+import json
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from data_pipelines.errors import DataError
+from data_pipelines.example import Example, Image, Instance, Mask
+from data_pipelines.readers import mask_formats
+
+_PER_PARTITION = 256  # pictures
+_CLEANED = ("-merged", "-other", "-stuff")  # endings of COCO's names of stuff that say nothing to a reader
+
+
+class Coco:
+    """A JSON file with images, annotations and categories. A key is the picture's file name.
+
+    images: the folder of the pictures (default: beside the file, the one that holds the first). Annotations with
+    segments_info are panoptic: their PNGs lie in `masks` (default: the folder named as the JSON file, beside it).
+    split: train, validation or test of all records; empty: `prepare` deals them. The class list of every picture is all
+    categories, in the file's order, so that the file should hold no more than are to be told apart.
+
+    A picture that is missing, a polygon of less than three points, run lengths that do not cover their picture, a
+    category or an id in a PNG that the file does not declare make one bad record.
+    """
+
+    def __init__(self, source: str, *, images: str = "", masks: str = "", split: str = "", licence: str = ""):
+        self.source, self.images, self.masks = epath.Path(source), images, masks
+        self.split, self.licence = split, licence
+        if not source or not self.source.is_file():
+            raise DataError(f"coco: --source={source!r} is no file, expected a JSON file of annotations.")
+
+    def options(self) -> dict:
+        return {"images": self.images, "masks": self.masks, "split": self.split, "licence": self.licence}
+
+    def partitions(self) -> list[str]:
+        count = len(annotations(str(self.source))["images"])
+        if not count:
+            raise DataError(f"{self.source}: holds no picture, expected some.")
+        return [f"{start}-{min(start + _PER_PARTITION, count)}" for start in range(0, count, _PER_PARTITION)]
+
+    def read(self, partition: str):
+        start, stop = map(int, partition.split("-"))
+        data = annotations(str(self.source))
+        folder = self._folder(data)
+        for picture in data["images"][start:stop]:
+            key = str(picture.get("file_name", picture.get("id")))
+            try:
+                yield key, self._example(key, picture, data, folder)
+            except DataError as error:
+                yield key, error
+
+    def _folder(self, data: dict) -> epath.Path:
+        if self.images:
+            folder = epath.Path(self.images)
+            if not folder.is_dir():
+                raise DataError(f"coco: --images={self.images!r} is not a directory, expected that of the pictures.")
+            return folder
+        first = str(data["images"][0].get("file_name"))
+        beside = self.source.parent
+        for folder in (beside, beside / "images", *(p for p in beside.parent.iterdir() if p.is_dir())):
+            if (folder / first).exists():
+                return folder
+        raise DataError(f"coco: {first} is not near {self.source}, expected --images with the folder of the pictures.")
+
+    def _example(self, key: str, picture: dict, data: dict, folder: epath.Path) -> Example:
+        file = folder / key
+        if not file.exists():
+            raise DataError(f"{key}: is not in {folder}, expected the picture.")
+        content = file.read_bytes()
+        size = mask_formats.picture_size(content, key)
+        given = picture.get("height", size[0]), picture.get("width", size[1])
+        if given != size:
+            raise DataError(f"{key}: is {size[1]} x {size[0]}, its annotations are of {given[1]} x {given[0]}.")
+        found = data["annotations"].get(picture.get("id"), [])
+        panoptic = bool(found) and "segments_info" in found[0]
+        return Example(
+            id=key,
+            source=self.source.stem,
+            split=self.split,
+            licence=self.licence,
+            images=[Image(data=content, width=0, height=0)],
+            instances=self._segments(key, found[0], data, size) if panoptic else _instances(key, found, data, size),
+            classes=list(dict.fromkeys(data["categories"].values())),
+        )
+
+    def _segments(self, key: str, annotation: dict, data: dict, size: tuple[int, int]) -> list[Instance]:
+        folder = epath.Path(self.masks) if self.masks else self.source.parent / self.source.stem
+        file = folder / str(annotation.get("file_name"))
+        if not file.exists():
+            raise DataError(f"{key}: {file} is missing, expected its picture of ids (--masks).")
+        ids = mask_formats.id_map(file.read_bytes(), size, key)
+        declared = {segment.get("id"): segment for segment in annotation["segments_info"]}
+        seen = {int(i) for i in np.unique(ids)} - {0}
+        if undeclared := sorted(seen - set(declared)):
+            raise DataError(f"{key}: {file.name} holds the id {undeclared[0]}, which segments_info does not declare.")
+        return [
+            Instance(
+                category=_category(key, segment, data),
+                mask=Mask.from_array(ids == i),
+                box=_box(segment),
+                crowd=bool(segment.get("iscrowd")),
+            )
+            for i, segment in declared.items()
+            if i in seen
+        ]
+
+
+def _instances(key: str, found: list[dict], data: dict, size: tuple[int, int]) -> list[Instance]:
+    return [
+        Instance(
+            category=_category(key, annotation, data),
+            mask=mask_formats.coco_mask(annotation.get("segmentation"), *size, f"{key}: annotation {number}"),
+            box=_box(annotation),
+            crowd=bool(annotation.get("iscrowd")),
+        )
+        for number, annotation in enumerate(found)
+    ]
+
+
+def _category(key: str, annotation: dict, data: dict) -> str:
+    number = annotation.get("category_id")
+    if number not in data["categories"]:
+        raise DataError(f"{key}: category {number} is not among the file's categories.")
+    return data["categories"][number]
+
+
+def _box(annotation: dict) -> list[float] | None:
+    box = annotation.get("bbox")
+    return [float(x) for x in box] if isinstance(box, list) and len(box) == 4 else None
+
+
+@functools.lru_cache(maxsize=2)
+def annotations(file: str) -> dict[str, Any]:
+    """A COCO file: images as they are, annotations by the id of their picture, names of categories by id.
+
+    Raises: DataError for a file that is no such JSON.
+    """
+    try:
+        data = json.loads(epath.Path(file).read_text())
+        images, categories = data["images"], {c["id"]: clean(c["name"]) for c in data["categories"]}
+        found: dict[Any, list[dict]] = {}
+        for annotation in data["annotations"]:
+            found.setdefault(annotation["image_id"], []).append(annotation)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(f"{file}: is no COCO file ({error!r}), expected images, annotations and categories.") from error
+    return {"images": images, "annotations": found, "categories": categories}
+
+
+def clean(name: str) -> str:
+    """The name of a category as words: "wall-other-merged" -> "wall"."""
+    while ending := next((e for e in _CLEANED if name.endswith(e)), None):
+        name = name.removesuffix(ending)
+    return name.replace("-", " ").replace("_", " ")

@@ -1,0 +1,291 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Readers of annotations with masks: the three ways COCO writes a mask, panoptic maps, references, reasoning; and one
+record of every kind of damage."""
+
+import io
+import json
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image as PilImage
+from pycocotools import mask as coco
+
+from data_pipelines.errors import DataError
+from data_pipelines.readers import mask_formats
+from data_pipelines.readers.coco import Coco, clean
+from data_pipelines.readers.reason_seg import ReasonSeg
+from data_pipelines.readers.refer import Refer
+from tests.data_pipelines.pictures import encoded, noise
+
+H, W = 48, 64
+CAT, DOG = np.zeros((H, W), bool), np.zeros((H, W), bool)
+CAT[8:24, 8:32], DOG[20:40, 40:60] = True, True
+POLYGON = [8, 8, 32, 8, 32, 24, 8, 24]
+
+
+def letters(mask):
+    out = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"size": out["size"], "counts": out["counts"].decode()}
+
+
+def numbers(mask):
+    flat = mask.ravel(order="F").astype(int)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flat, [1 - flat[-1]]])))
+    return {"size": [H, W], "counts": np.diff(np.concatenate([[0], edges])).tolist()}
+
+
+# ------------------------------------------------------------------------------------------------------ mask formats
+@pytest.mark.parametrize("form", [numbers, letters])
+def test_run_lengths_both_ways_of_writing(form):
+    rng = np.random.default_rng(0)
+    for mask in (CAT, ~CAT, rng.random((H, W)) < 0.5, np.zeros((H, W), bool), np.ones((H, W), bool)):
+        np.testing.assert_array_equal(mask_formats.coco_mask(form(mask), H, W, "x").to_array(), mask)
+
+
+def test_polygons_are_pycocotools_and_several_are_one():
+    other = [40, 20, 60, 20, 60, 40, 40, 40]
+    found = mask_formats.coco_mask([POLYGON, other], H, W, "x").to_array()
+    np.testing.assert_array_equal(found, CAT | DOG)
+    odd = [3.5, 2.25, 30.1, 11.7, 17.3, 40.9]
+    want = coco.decode(coco.frPyObjects([odd], H, W))[..., 0].astype(bool)
+    np.testing.assert_array_equal(mask_formats.coco_mask([odd], H, W, "x").to_array(), want)
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "said"),
+    [
+        ([[1, 2, 3, 4]], "a polygon of 2 points, expected at least three"),
+        ([[1, 2, 3, 4, 5]], "expected finite numbers"),
+        ([["a", "b"] * 3], "expected numbers"),
+        ([], r"segmentation is \[\]"),
+        (None, "segmentation is None"),
+        ({"size": [W, H], "counts": [H * W]}, r"size \[64, 48\], expected the picture's \[48, 64\]"),
+        ({"size": [H, W], "counts": [5, 7]}, "sum to 12, expected 48"),
+        ({"size": [H, W], "counts": [-5, 7]}, "expected numbers from 0"),
+        ({"size": [H, W], "counts": "~~"}, "hold the letter '~'"),
+        ({"size": [H, W], "counts": "o"}, "end in the middle of a number"),
+        ({"size": [H, W]}, "run lengths are None"),
+    ],
+)
+def test_masks_that_are_none(segmentation, said):
+    with pytest.raises(DataError, match=said):
+        mask_formats.coco_mask(segmentation, H, W, "x")
+
+
+def test_names_of_stuff():
+    assert [clean(n) for n in ("wall-other-merged", "sky", "paper-merged", "window-blind")] == [
+        "wall",
+        "sky",
+        "paper",
+        "window blind",
+    ]
+
+
+# -------------------------------------------------------------------------------------------------------------- coco
+def annotation(i, image, category, segmentation, **more):
+    box = [1, 2, 3, 4]
+    return {"id": i, "image_id": image, "category_id": category, "segmentation": segmentation, "bbox": box} | more
+
+
+@pytest.fixture
+def folder(tmp_path):
+    pictures = tmp_path / "val2017"
+    pictures.mkdir()
+    names = ["a.jpg", "b.jpg", "polygon.jpg", "category.jpg", "size.jpg", "lost.jpg"]
+    for i, name in enumerate(names[:5]):
+        (pictures / name).write_bytes(encoded(noise(H, W, i)))
+    images = [{"id": i, "file_name": name, "height": H, "width": W} for i, name in enumerate(names)]
+    images[4]["height"] = 99
+    data = {
+        "images": images,
+        "categories": [{"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}],
+        "annotations": [
+            annotation(1, 0, 3, [POLYGON], iscrowd=0),
+            annotation(2, 0, 7, letters(DOG), iscrowd=1),
+            annotation(3, 2, 3, [[1, 2, 3, 4]]),
+            annotation(4, 3, 99, [POLYGON]),
+        ],
+    }
+    path = tmp_path / "annotations"
+    path.mkdir()
+    (path / "instances.json").write_text(json.dumps(data))
+    return tmp_path
+
+
+def read(reader):
+    return [record for partition in reader.partitions() for record in reader.read(partition)]
+
+
+def test_instances(folder):
+    found = dict(read(Coco(str(folder / "annotations/instances.json"), split="validation")))
+    first = found["a.jpg"]
+    assert [(i.category, i.crowd) for i in first.instances] == [("cat", False), ("dog", True)]
+    np.testing.assert_array_equal(first.instances[0].mask.to_array(), CAT)
+    np.testing.assert_array_equal(first.instances[1].mask.to_array(), DOG)
+    assert first.classes == ["cat", "dog"] and first.split == "validation" and not found["b.jpg"].instances
+    for name, said in {
+        "polygon.jpg": "annotation 0: a polygon of 2 points",
+        "category.jpg": "category 99 is not among",
+        "size.jpg": "is 64 x 48, its annotations are of 64 x 99",
+        "lost.jpg": "is not in .*val2017",
+    }.items():
+        assert isinstance(found[name], DataError)
+        with pytest.raises(DataError, match=said):
+            raise found[name]
+
+
+def test_panoptic(folder):
+    ids = np.where(CAT, 300, np.where(DOG, 70_000, 0))
+    for name, value in (("a", ids), ("b", np.where(CAT, 5, ids))):
+        target = folder / "annotations/panoptic"
+        target.mkdir(exist_ok=True)
+        rgb = np.stack([value % 256, value // 256 % 256, value // 65536], axis=-1).astype(np.uint8)
+        PilImage.fromarray(rgb).save(target / f"{name}.png")
+    segments = [{"id": 300, "category_id": 3, "iscrowd": 0}, {"id": 70_000, "category_id": 7}]
+    data = json.loads((folder / "annotations/instances.json").read_text())
+    data["images"] = data["images"][:2]
+    data["annotations"] = [
+        {"image_id": i, "file_name": f"{name}.png", "segments_info": segments} for i, name in enumerate("ab")
+    ]
+    (folder / "annotations/panoptic.json").write_text(json.dumps(data))
+    (_, first), (_, second) = read(Coco(str(folder / "annotations/panoptic.json"), images=str(folder / "val2017")))
+    for instance, category, mask in zip(first.instances, ("cat", "dog"), (CAT, DOG)):
+        assert instance.category == category
+        np.testing.assert_array_equal(instance.mask.to_array(), mask)
+    with pytest.raises(DataError, match="b.png holds the id 5, which segments_info does not declare"):
+        raise second
+
+
+def test_files_that_are_no_coco(folder):
+    bad = folder / "bad.json"
+    for text in ("[1, 2]", "{", '{"images": []}'):
+        bad.write_text(text)
+        with pytest.raises(DataError, match="is no COCO file"):
+            Coco(str(bad)).partitions()
+        __import__("data_pipelines.readers.coco").readers.coco.annotations.cache_clear()
+    with pytest.raises(DataError, match="is no file"):
+        Coco(str(folder))
+
+
+# ------------------------------------------------------------------------------------------------------------- refer
+def refs(*given):
+    keys = ("ref_id", "image_id", "split", "ann_id", "sentences")
+    return [dict(zip(keys, one)) | {"file_name": "a_16.jpg"} for one in given]
+
+
+def sentences(*texts):
+    return [{"sent": text} for text in texts]
+
+
+GIVEN = refs(
+    (0, 0, "train", 1, sentences("the cat", "left one")),
+    (1, 0, "train", 2, sentences("dog")),
+    (2, 0, "testAB", 1, sentences("held out")),
+    (3, 1, "val", 9, sentences("nothing there")),
+    (4, 1, "testA", [1], sentences()),
+)
+
+
+@pytest.fixture
+def referring(folder):
+    (folder / "annotations/refs(unc).p").write_bytes(pickle.dumps(GIVEN, protocol=2))
+    return folder
+
+
+def refer(folder, **options):
+    return Refer(str(folder / "annotations"), images=str(folder / "val2017"), **options)
+
+
+def test_references(referring):
+    found = dict(read(refer(referring)))
+    train = found["train/a.jpg"]
+    assert [(e.text, e.instances) for e in train.expressions] == [("the cat", [0]), ("left one", [0]), ("dog", [1])]
+    assert [i.category for i in train.instances] == ["cat", "dog"] and train.split == "train"
+    np.testing.assert_array_equal(train.instances[1].mask.to_array(), DOG)
+    with pytest.raises(DataError, match="reference 3 names annotation 9, which is missing"):
+        raise found["val/b.jpg"]
+    with pytest.raises(DataError, match="annotation 1, which is missing"):  # of another picture
+        raise found["testA/b.jpg"]
+    # Pictures of several tests at once belong to each of them.
+    assert [key for key, _ in read(refer(referring, subset="testB"))] == ["testB/a.jpg"]
+    with pytest.raises(DataError, match="holds no reference of the subset 'testC'"):
+        refer(referring, subset="testC").partitions()
+
+
+def test_several_targets_and_none(folder):
+    given = refs((0, 0, "train", [1, 2], sentences("both")), (1, 0, "train", [-1], sentences("the horse")))
+    (folder / "annotations/grefs(unc).json").write_text(json.dumps(given))
+    ((_, found),) = read(refer(folder))
+    assert [(e.text, e.instances) for e in found.expressions] == [("both", [0, 1]), ("the horse", [])]
+
+
+class Harm:
+    def __reduce__(self):
+        return print, ("harm",)
+
+
+def test_a_pickle_with_more_than_plain_data_is_refused(folder, capsys):
+    (folder / "annotations/refs(unc).p").write_bytes(pickle.dumps([Harm()], protocol=2))
+    with pytest.raises(DataError, match=r"names (builtins|__builtin__).print, expected a pickle of plain lists"):
+        refer(folder).partitions()
+    assert not capsys.readouterr().out
+    (folder / "annotations/refs(unc).p").write_bytes(b"\x80\x02broken")
+    __import__("data_pipelines.readers.refer").readers.refer.plain_pickle.cache_clear()
+    with pytest.raises(DataError, match="expected a pickle of plain lists"):
+        refer(folder).partitions()
+
+
+def test_files_of_references_are_chosen_by_name(referring):
+    (referring / "annotations/refs(google).p").write_bytes(pickle.dumps(GIVEN[:1], protocol=2))
+    with pytest.raises(DataError, match=r"are refs\(google\).p, refs\(unc\).p, expected one, chosen by --by"):
+        refer(referring).partitions()
+    assert len(read(refer(referring, by="google"))) == 1
+
+
+# --------------------------------------------------------------------------------------------------------- reasoning
+def test_reasoning(tmp_path):
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+    square = lambda left, top, side: [[left, top], [left + side, top], [left + side, top + side], [left, top + side]]
+    shapes = [
+        {"label": "ignore", "points": square(12, 12, 4)},  # small, in the target: cuts its piece out
+        {"label": "target", "points": square(8, 8, 24)},
+        {"label": "flag", "points": square(0, 0, 2)},
+    ]
+    records = {
+        "train/good": {"text": ["What is it?", "Which one?"], "is_sentence": True, "shapes": shapes},
+        "train/mute": {"text": [], "shapes": shapes},
+        "train/line": {"text": ["What?"], "shapes": [{"label": "target", "points": [[1, 1], [2, 2]]}]},
+        "val/latin": {"text": "Où est-il ?", "shapes": []},
+    }
+    for key, data in records.items():
+        (tmp_path / f"{key}.jpg").write_bytes(encoded(noise(H, W)))
+        raw = json.dumps(data, ensure_ascii=False)
+        (tmp_path / f"{key}.json").write_bytes(raw.encode("cp1252" if "latin" in key else "utf-8"))
+    found = dict(read(ReasonSeg(str(tmp_path))))
+    good = found["train/good"]
+    assert [(e.text, e.kind, e.instances) for e in good.expressions] == [
+        ("What is it?", "reasoning", [0]),
+        ("Which one?", "reasoning", [0]),
+    ]
+    assert [i.crowd for i in good.instances] == [False, True]
+    target, ignored = (i.mask.to_array() for i in good.instances)
+    assert ignored.sum() == 16 and target.sum() == 24 * 24 - 16 and not target[0, 0]
+    assert found["val/latin"].expressions[0].text == "Où est-il ?" and not found["val/latin"].expressions[0].instances
+    with pytest.raises(DataError, match="text is .*, expected a question"):
+        raise found["train/mute"]
+    with pytest.raises(DataError, match="a polygon of 2 points"):
+        raise found["train/line"]
+
+
+def test_pictures_of_ids():
+    gray = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    buffer = io.BytesIO()
+    PilImage.fromarray(gray).save(buffer, "PNG")
+    np.testing.assert_array_equal(mask_formats.id_map(buffer.getvalue(), (3, 4), "x"), gray)
+    with pytest.raises(DataError, match="is 4 x 3, expected the picture's 3 x 4"):
+        mask_formats.id_map(buffer.getvalue(), (4, 3), "x")
+    with pytest.raises(DataError, match="cannot be read"):
+        mask_formats.id_map(b"no picture", (3, 4), "x")
