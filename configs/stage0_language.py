@@ -15,6 +15,43 @@ from focus_jax.sequence.vocabulary import Vocabulary
 
 BUCKET = (64, 64)
 
+# What each phase reads, drawn as it is read, so that no question comes twice. First captions alone: they teach to read
+# the slots out within some hundred steps, and nothing that questions ask is learnt before that. Later much of a caption
+# is chance (its order, its wording), which drowns what questions teach, so they all but go. Then counting, which
+# teaches what a yes or no about something's being there hardly does. Last the lessons about places and comparing, for
+# relations are most of what there is to learn.
+MIXES = (
+    ((0,), {"caption": 1.0}),
+    (
+        (1,),
+        {
+            "caption": 0.25,
+            "questions": 2.0,
+            "questions_count": 2.0,
+            "questions_existence": 1.0,
+            "questions_relation": 0.25,
+            "places": 0.75,
+            "distances": 0.5,
+            "pairs": 0.5,
+            "descriptions": 0.5,
+        },
+    ),
+    (
+        (2, 3),
+        {
+            "caption": 0.1,
+            "questions": 2.0,
+            "questions_count": 0.75,
+            "questions_existence": 0.5,
+            "questions_relation": 1.0,
+            "places": 1.0,
+            "distances": 1.25,
+            "pairs": 0.75,
+            "descriptions": 0.75,
+        },
+    ),
+)
+
 
 def get_config() -> ConfigDict:
     c = ConfigDict()
@@ -45,18 +82,6 @@ def get_config() -> ConfigDict:
     c.axes = ConfigDict(sharding.TABLES)
     c.accumulate = 1
 
-    # Drawn as they are read, so that no question comes twice. In the first phase captions alone: they teach to read the
-    # slots out within some hundred steps, and nothing that questions ask is learnt before that. Later much of a caption
-    # is chance (its order, its wording), which drowns what questions teach: so there they are the smallest part.
-    # Relations are most of what there is to learn, and answers of yes and no teach them late: hence the lessons.
-    world = lambda task, weight, phases=(1, 2), **more: {
-        "name": f"world_{task}",
-        "path": "",
-        "reader": "world",
-        "weight": weight,
-        "phases": list(phases),
-        "options": {"preset": "easy", "tasks": ["panoptic", task], "side": 64, **more},
-    }
     stream = lambda **sequence: {
         "shape_class": "slots",
         "height": BUCKET[0],
@@ -71,19 +96,12 @@ def get_config() -> ConfigDict:
     few = dict(length=208, pixel_grid=(1, 1))
     c.data.phases = [
         {"steps": 1_000, "streams": [stream(**few, learnt=64, pack=2, images=2)]},
-        {"steps": 10_000, "streams": [stream(**few, learnt=40, pack=1, images=1)]},
+        {"steps": 5_000, "streams": [stream(**few, learnt=40, pack=1, images=1)]},
+        {"steps": 11_000, "streams": [stream(**few, learnt=40, pack=1, images=1)]},
         {"steps": 3_500, "streams": [stream(length=288, learnt=40, pack=1, images=1)]},
     ]
-    c.data.sources = [
-        world("caption", 0.25, (0, 1, 2)),
-        world("questions", 2.0),
-        world("questions_relation", 0.75),
-        world("places", 0.5),
-        world("distances", 0.75),
-        world("pairs", 1.0),
-        world("descriptions", 1.25),
-    ]
-    c.data.validation = [world("questions", 1.0, (0, 1, 2), count=256)]
+    c.data.sources = [_world(task, weight, phases) for phases, mix in MIXES for task, weight in mix.items()]
+    c.data.validation = [_world("questions", 1.0, (0, 1, 2, 3), count=256)]
     c.data.max_crop_loss = 0.0
     c.data.flip = 0.0
     c.data.random_crop = False
@@ -111,6 +129,12 @@ def get_config() -> ConfigDict:
     c.hlo_dump = False
     c.compile_cache = "~/.cache/focus_jax/xla"
     return c
+
+
+def _world(task: str, weight: float, phases: tuple[int, ...], **options: int) -> dict:
+    options = {"preset": "easy", "tasks": ["panoptic", task], "side": 64, **options}
+    name = f"world_{task}_{'_'.join(map(str, phases))}"
+    return dict(name=name, path="", reader="world", weight=weight, phases=list(phases), options=options)
 
 
 def _group(optimizer: str, lr: float, decay: float) -> ConfigDict:

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Masks as public annotation files hold them: COCO's polygons and run lengths, and pictures of ids.
 
-Run lengths are read here, not by pycocotools, whose C code trusts what it is given. Polygons are its affair, for figures
-compare only where all draw them alike.
+Run lengths are read here, not by pycocotools, whose C code trusts what it is given. Polygons are its affair, for
+figures compare only where all draw them alike.
 """
 
 import io
