@@ -4,9 +4,11 @@
 
     python -m focus_jax.infer reconstruct photo.jpg holiday/ --checkpoint=runs/stage1_tokenizer --output=out
     python -m focus_jax.infer chat --checkpoint=runs/stage2 --image=photo.jpg --ask="What colour is the mug?"
+    python -m focus_jax.infer segment photo.jpg --checkpoint=runs/stage3 --words="the red mug" --output=out
 
 reconstruct   pictures through the tokenizer and back; `infer reconstruct --help` says what it writes
 chat          questions about pictures, one after the other or interactively
+segment       masks by words, classes, a click, a scribble, a box or a mask
 
 The checkpoint is a run directory (its best step), one step of it, or a safetensors file.
 """
@@ -168,6 +170,93 @@ def chat(args: argparse.Namespace) -> None:
                 print(f"error: {error}", file=sys.stderr, flush=True)
 
 
+SEGMENT = """Masks of what is asked for. Writes for every picture NAME
+
+  OUTPUT/NAME.ids.png       each pixel's segment, 0 = none, as a palette PNG (16 bits beyond 255 segments)
+  OUTPUT/NAME.overlay.png   the picture with its segments and a legend
+
+and OUTPUT/segment.json: of every picture what was asked, and of every segment id, name, score, area, box and COCO's run
+lengths. Nothing there is an answer: no segment, and an overlay that says so. One of these says what is asked:
+
+  --words="the red mug"         what it means, possibly several things or none; --question: words to be thought about
+  --classes="person,dog,sky"    every pixel to a class or none
+  --point=X,Y  --box=X,Y,W,H    in pixels of the picture, x to the right, y down
+  --scribble=FILE --mask=FILE   a picture of the same size: what is not black is marked
+
+  python -m focus_jax.infer segment photo.jpg --checkpoint=runs/stage3 --words="the red mug" --output=out
+"""
+ASKED = ("words", "question", "classes", "point", "box", "scribble", "mask")
+
+
+def segment(args: argparse.Namespace) -> None:
+    """`infer segment`. Raises: UserError."""
+    import numpy as np
+
+    import focus_jax
+    from data_pipelines.progress import progress
+    from focus_jax.inference import masks
+    from focus_jax.inference.reconstruct import listed
+
+    given = [name for name in ASKED if getattr(args, name)]
+    if len(given) != 1:
+        told = ", ".join(f"--{name}" for name in given) or "nothing"
+        raise UserError(f"{told}: expected one of {', '.join(f'--{name}' for name in ASKED)}.")
+    files, output = listed(args.inputs), epath.Path(args.output)
+    if output.exists() and any(output.iterdir()) and not (output / "segment.json").exists():
+        raise UserError(f"--output={args.output}: holds files of something else; name a new or empty folder.")
+    model = focus_jax.load(args.checkpoint, weights=args.weights)
+    done, refused = [], []
+    for name, file in progress("segment", files.items(), len(files), "pictures"):
+        try:
+            picture = np.asarray(_opened(str(file)))
+            (found,) = model.segment(picture[None], [_prompt(args, given[0], picture.shape[:2])])
+        except (UserError, DataError) as error:
+            refused.append(str(error))
+            continue
+        path = output / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for kind, image in (("ids", masks.id_picture(found)), ("overlay", masks.overlay(picture, found))):
+            with (output / f"{name}.{kind}.png").open("wb") as to:
+                image.save(to, format="PNG")
+        entry = {"name": name, "input": str(file), "size": list(picture.shape[:2])}
+        done.append(entry | {"asked": {given[0]: getattr(args, given[0])}, "segments": masks.entries(found)})
+        print(f"{name}: {', '.join(found.names) or masks.NOTHING}", flush=True)
+    if done:
+        told = {"checkpoint": model.label, "pictures": done, "refused": refused}
+        (output / "segment.json").write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    for sentence in refused:
+        print(f"error: {sentence}", file=sys.stderr)
+    if refused:
+        raise SystemExit(2)
+
+
+def _prompt(args: argparse.Namespace, kind: str, size: tuple[int, int]) -> Any:
+    """What is asked of a picture of this (height, width). Raises: UserError, DataError."""
+    import numpy as np
+
+    from data_pipelines import regions
+    from focus_jax.evaluation.protocol import Question
+
+    value = getattr(args, kind)
+    if kind == "classes":
+        return [name.strip() for name in value.split(",") if name.strip()]
+    if kind in ("words", "question"):
+        return Question(value) if kind == "question" else value
+    if kind in ("point", "box"):
+        try:
+            numbers = [float(x) for x in value.split(",")]
+        except ValueError:
+            numbers = []
+        if len(numbers) != (2 if kind == "point" else 4):
+            raise UserError(f"--{kind}={value}: expected {'X,Y' if kind == 'point' else 'X,Y,W,H'} in pixels.")
+        return (regions.point if kind == "point" else regions.box)(*numbers, *size)
+    marked = np.asarray(_opened(value)).max(axis=-1) > 0
+    if marked.shape != size:
+        height, width = marked.shape
+        raise UserError(f"--{kind}={value}: is {width} x {height}, expected the picture's {size[1]} x {size[0]}.")
+    return marked
+
+
 def _line() -> str | None:
     """The user's next line, None at the end."""
     try:
@@ -186,7 +275,7 @@ def _opened(path: str) -> Any:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}).") from error
 
 
-TASKS = {"reconstruct": reconstruct, "chat": chat}
+TASKS = {"reconstruct": reconstruct, "chat": chat, "segment": segment}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -221,6 +310,20 @@ def main(argv: list[str] | None = None) -> None:
     add("--top_p", type=float, default=1.0, help="tokens up to this share of the probability may come (default: 1)")
     add("--penalty", type=float, default=1.0, help="over 1: lowers words that were there before (default: 1)")
     add("--seed", type=int, default=0, help="of the draws (default: 0)")
+    add("--weights", choices=("ema", "raw"), default="ema", help="averaged parameters where there are some, or raw")
+    add = tasks.add_parser(
+        "segment", help="masks", description=SEGMENT, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).add_argument
+    add("inputs", nargs="+", metavar="INPUT", help="pictures, folders of pictures")
+    add("--checkpoint", required=True, metavar="DIR", help="run directory, step directory or safetensors file")
+    add("--output", required=True, metavar="DIR", help="folder to write to")
+    add("--words", default="", metavar="TEXT", help="what it is called")
+    add("--question", default="", metavar="TEXT", help="what has to be thought about")
+    add("--classes", default="", metavar="A,B,...", help="names of classes")
+    add("--point", default="", metavar="X,Y", help="a click")
+    add("--box", default="", metavar="X,Y,W,H", help="a box")
+    add("--scribble", default="", metavar="FILE", help="a stroke, not black")
+    add("--mask", default="", metavar="FILE", help="a rough mask, not black")
     add("--weights", choices=("ema", "raw"), default="ema", help="averaged parameters where there are some, or raw")
     args = parser.parse_args(argv)
     with one_sentence():

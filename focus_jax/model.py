@@ -93,8 +93,8 @@ class Model:
     def segment(self, images: np.ndarray, prompts: list[Any], *, names: bool = True) -> list[Any]:
         """What prompts ask for in pictures uint8 [B, H, W, 3]: words, a list of classes, or a region bool [H, W] each.
 
-        Returns: evaluation.protocol.Segments each. names: as in inference.segment. Raises: UserError, also for a model
-        without a mask decoder.
+        Words that have to be thought about are an evaluation.protocol.Question. names: as in inference.segment.
+        Returns: Segments of that module each. Raises: UserError, also for a model without a mask decoder.
         """
         return self._segmenter(_pictures("images", images), list(prompts), names=names)
 

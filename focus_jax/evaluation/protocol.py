@@ -14,6 +14,11 @@ import numpy as np
 
 from focus_jax.errors import UserError
 
+
+class Question(str):
+    """Words that have to be thought about, as a prompt of `segment`; other words say what they mean."""
+
+
 # What is to be segmented: words; names of classes; a region (bool [H, W]: disc of a point, scribble, box or mask).
 Prompt = str | list[str] | np.ndarray
 # The same for a clip; a region there is a frame's index and its marked objects, int32 [H, W] with 0 = none.

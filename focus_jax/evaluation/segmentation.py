@@ -20,7 +20,7 @@ from focus_jax.evaluation import held_out
 from focus_jax.evaluation.figures import Figure, bootstrapped, clustered, sums_by
 from focus_jax.evaluation.metrics_masks import ciou, intersection_union, ious
 from focus_jax.evaluation.metrics_panoptic import counts, over_classes
-from focus_jax.evaluation.protocol import Checked, Prompt, Segments
+from focus_jax.evaluation.protocol import Checked, Prompt, Question, Segments
 
 REASONING = "reasoning"
 SEED = 0  # of the objects that the baseline "random object" picks
@@ -92,7 +92,7 @@ class Evaluator:
     def _words(self) -> dict[str, Figure]:
         c = self.config
         rows = [
-            Row(i, e.kind, e.text, e.things)
+            Row(i, e.kind, Question(e.text) if e.kind == REASONING else e.text, e.things)
             for i, scene in enumerate(self._scenes)
             for e in said(scene, c.referring, c.reasoning)
         ]

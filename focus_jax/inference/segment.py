@@ -21,7 +21,7 @@ from PIL import Image
 from data_pipelines import buckets, segmentation, transforms
 from data_pipelines import language as rows
 from focus_jax.errors import UserError
-from focus_jax.evaluation.protocol import Prompt, Segments
+from focus_jax.evaluation.protocol import Prompt, Question, Segments
 from focus_jax.inference.structure import answers, bucket
 from focus_jax.models.mask_decoder import KINDS
 from focus_jax.sequence import prompts as ask
@@ -84,7 +84,7 @@ class Segmenter:
         """The sequence of a prompt; answer: None where it is to be written."""
         writer = Writer(self.chat.vocabulary, self.chat.tokenizer, self.chat.sizes(where))
         if isinstance(prompt, str):
-            return ask.segment_words(writer, prompt, answer).done()
+            return ask.segment_words(writer, prompt, answer, reasoning=isinstance(prompt, Question)).done()
         if isinstance(prompt, np.ndarray):
             return ask.segment_regions(writer, 1, answer).done()
         if len(prompt) + 1 > self.limits["conditions"]:

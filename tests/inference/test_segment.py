@@ -3,12 +3,18 @@
 """Segmentation end to end on random weights: answers of every kind are whole and belong to their own row; the rules of
 who has a pixel on hand-made masks; prompts that mean nothing."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as coco
 
+import focus_jax
+from focus_jax import infer
 from focus_jax.errors import UserError
-from focus_jax.evaluation.protocol import Checked
+from focus_jax.evaluation.protocol import Checked, Question, Segments
+from focus_jax.inference import masks
 from focus_jax.inference.segment import Rules, Segmenter
 from focus_jax.model import Model
 from focus_jax.training.parts import unflatten
@@ -88,9 +94,9 @@ def logits(*boxes):
 
 def test_classes_share_the_picture(model):
     """The second query's mask is all but taken by the surer first, the third is the background's, the fourth stands."""
-    masks = logits((0, 0, 4, 8), (0, 0, 4, 7), (4, 0, 8, 8), (6, 6, 8, 8))
+    found = logits((0, 0, 4, 8), (0, 0, 4, 7), (4, 0, 8, 8), (6, 6, 8, 8))
     scores = np.array([[9, 0, 0], [2, 0, 0], [0, 0, 9], [0, 9, 0]], np.float32)
-    one = Segmenter(model)._segments(["a", "b"], "", masks, scores)
+    one = Segmenter(model)._segments(["a", "b"], "", found, scores)
     assert one.names == ("a", "b") and (one.ids[:4] == 1).all() and (one.ids[6:, 6:] == 2).all()
     assert (one.ids > 0).sum() == 36
 
@@ -123,3 +129,60 @@ def test_masks_come_back_to_the_picture(model):
     assert upright[0, :, 44:].all() and not upright[0, :, :36].any()
     small = Image.fromarray(upright[0]).resize((2, 1), Image.Resampling.NEAREST)
     assert np.asarray(small).tolist() == [[False, True]]
+
+
+# ------------------------------------------------------------------------------------------------------- files
+def test_a_question_is_asked_as_one(model):
+    """Words to be thought about have an instruction of their own, as in training."""
+    segmenter = Segmenter(model)
+    plain, question = (segmenter._laid(kind("what floats?"), (32, 32), None) for kind in (str, Question))
+    assert plain.ids.tolist() != question.ids.tolist()
+
+
+def run(monkeypatch, model, *argv):
+    monkeypatch.setattr(focus_jax, "load", lambda *_, **__: model)
+    infer.main(["segment", *argv, "--checkpoint=random"])
+
+
+def test_files_out(model, images, tmp_path, monkeypatch, capsys):
+    picture, stroke = tmp_path / "in.png", tmp_path / "stroke.png"
+    Image.fromarray(images[0]).save(picture)
+    drawn = np.zeros((60, 80), np.uint8)
+    drawn[10:20, 10:40] = 255
+    Image.fromarray(drawn).save(stroke)
+    for asked in ("--classes=circle, square", "--point=20,30", "--box=5,5,30,20", f"--scribble={stroke}"):
+        out = tmp_path / asked.split("=")[0]
+        run(monkeypatch, model, str(picture), asked, f"--output={out}")
+        (told,) = json.loads((out / "segment.json").read_text())["pictures"]
+        ids = np.asarray(Image.open(out / "in.ids.png"))
+        assert ids.shape == (60, 80) and Image.open(out / "in.overlay.png").width >= 80
+        for segment in told["segments"]:
+            mask = coco.decode(segment["segmentation"]).astype(bool)
+            np.testing.assert_array_equal(mask, ids == segment["id"])
+            assert mask.sum() == segment["area"]
+    assert "in: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ((), "nothing: expected one of --words, --question"),
+        (("--words=x", "--point=1,2"), "--words, --point: expected one of"),
+        (("--point=1",), "--point=1: expected X,Y in pixels"),
+        (("--point=400,2",), "point (400, 2) is outside the picture"),
+        (("--box=a,b,c,d",), "expected X,Y,W,H in pixels"),
+    ],
+)
+def test_mistakes_on_the_command_line(model, images, tmp_path, monkeypatch, capsys, argv, said):
+    picture = tmp_path / "in.png"
+    Image.fromarray(images[0]).save(picture)
+    with pytest.raises(SystemExit):
+        run(monkeypatch, model, str(picture), *argv, f"--output={tmp_path / 'out'}")
+    assert said in capsys.readouterr().err
+
+
+def test_an_overlay_says_that_nothing_is_there(images):
+    none = Segments(np.zeros((60, 80), np.int32), (), ())
+    shown = masks.overlay(images[0], none)
+    assert shown.height > 60 and np.array_equal(np.asarray(shown)[:60, :80], images[0])
+    assert masks.entries(none) == []
