@@ -31,6 +31,8 @@ FIELDS: dict[str, Any] = {"conditions": int, "targets": int, "regions": int, "na
 def check(stream: Mapping[str, Any], where: str) -> None:
     """Raises: DataError for a `segmentation` that lacks a field, has another or one of a wrong type or size, and for a
     stream without `high` or with more than one example or picture in a row."""
+    if not stream["height"] or not stream["width"]:
+        raise DataError(f"{where}: has no bucket, expected the size of the pictures to segment.")
     if not stream.get("high"):
         raise DataError(f"{where}.high: is missing, expected the long edge of X_H, on which masks lie.")
     for field in ("pack", "images"):
@@ -42,7 +44,8 @@ def check(stream: Mapping[str, Any], where: str) -> None:
         raise DataError(f"{where}: {wrong[0]} is missing or unknown, expected the fields {', '.join(FIELDS)}.")
     for field, kind in FIELDS.items():
         value: Any = given[field]
-        if not isinstance(value, kind) or not (0 <= value <= 1 if kind is float else value >= 1):
+        right = type(value) is int if kind is int else type(value) in (int, float)
+        if not right or not (0 <= value <= 1 if kind is float else value >= 1):
             expected = "a number in 0..1" if kind is float else "a positive int"
             raise DataError(f"{where}.{field}: is {value!r}, expected {expected}.")
     if given["conditions"] < max(2, given["regions"]):
@@ -211,17 +214,22 @@ class _Asking:
         return Question("words", 1, masks, [0] * len(masks), [], writer.done())
 
     def _regions(self) -> Question:
-        regions = list(self.example.regions)
+        regions, most = list(self.example.regions), min(self.limits["regions"], self.limits["targets"])
         if self.rng is not None:
             self.rng.shuffle(regions)  # type: ignore[arg-type]
+            most = 1 + int(self.rng.integers(most))
+        meant: set[int] = set()  # a thing is marked once: two conditions with one mask would contradict each other
         masks: list[np.ndarray] = []
         hints: list[np.ndarray] = []
         named: list[str] = []
         for region in regions:
             if region.instance is None:
                 raise DataError(f"{self.example.id}: a region names no instance, expected what it points at.")
+            if region.instance in meant or len(masks) == most:
+                continue
             mask, hint = self._mask(region.instance), self._cut(region.mask, f"a {region.kind}")
-            if mask.any() and hint.any() and len(masks) < min(self.limits["regions"], self.limits["targets"]):
+            if mask.any() and hint.any():
+                meant.add(region.instance)
                 masks.append(mask)
                 hints.append(hint)
                 named.append(self.example.instances[region.instance].category)
@@ -241,14 +249,14 @@ class _Asking:
         seen = sorted(((i, mask) for i, mask in seen if mask.any()), key=lambda one: -int(one[1].sum()))
         seen = seen[: self.limits["targets"]]
         present = list(dict.fromkeys(example.instances[i].category for i, _ in seen))
-        others = [name for name in example.classes if name not in present]
+        others = [name for name in dict.fromkeys(example.classes) if name not in present]
         if len(present) > room:
             raise DataError(f"{example.id}: {len(present)} classes are in the picture, expected at most {room}.")
         if len(present) + len(others) > room:  # a list too long: of those that are not there some are drawn
             if self.rng is not None:
                 self.rng.shuffle(others)
             others = others[: room - len(present)]
-        listed = [name for name in example.classes if name in {*present, *others}]
+        listed = [name for name in dict.fromkeys(example.classes) if name in {*present, *others}]
         if self.rng is not None:
             self.rng.shuffle(listed)
         answer = self._names([name for name in listed if name in present])

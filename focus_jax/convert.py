@@ -46,9 +46,11 @@ have no key in it, so that config.init needs entries of their own), patchgan, vg
 LPIPS module), lpips_lin (its five lin layers alone: vgg.pth of lpips), inception (the network of FID, for evaluate
 --config.inception: pt_inception-2015-12-05-6726825d.pth of pytorch-fid), qwen2 (Qwen2.5 as Qwen2ForCausalLM, tied or
 not), illume_plus (ILLUME+: the same, with model.mm_projector and model.vision_tower), qwen2_vl_vision (the vision
-tower out of a file of Qwen2-VL, of the tower alone or of DualViTok), convnext
-(transformers' ConvNextBackbone), convnext_classifier (its ConvNextForImageClassification), convnext_timm (timm, or the
-trunk of open_clip's). The last two hold no norms of the output maps: these are set to one and zero, and counted.
+tower out of a file of Qwen2-VL, of the tower alone or of DualViTok), mask2former and
+mask2former_detectron2 (both decoders in transformers' or detectron2's names; backbone and classes are passed over, and
+of more queries than the network has the first are taken), convnext (transformers' ConvNextBackbone),
+convnext_classifier (its ConvNextForImageClassification), convnext_timm (timm, or the trunk of open_clip's). The last
+two hold no norms of the output maps: these are set to one and zero, and counted.
 Sources: .safetensors, or torch's .pth, .pt, .bin, .ckpt, read without torch and without running code from the file; a
 dictionary of tensors, or one named state_dict or model in a dictionary; of several files their .index.json.
 A key that is unknown, missing or of another shape ends the command in one sentence.

@@ -90,13 +90,13 @@ class Model:
         images = _pictures("images", images)
         return [int(np.argmax(x)) for x in self.talk.choose(images, list(questions), options)]
 
-    def segment(self, images: np.ndarray, prompts: list[Any], *, names: bool = True) -> list[Any]:
+    def segment(self, images: np.ndarray, prompts: list[Any], *, names: bool = True, rules: Any = None) -> list[Any]:
         """What prompts ask for in pictures uint8 [B, H, W, 3]: words, a list of classes, or a region bool [H, W] each.
 
-        Words that have to be thought about are an evaluation.protocol.Question. names: as in inference.segment.
+        Words that have to be thought about are an evaluation.protocol.Question. names, rules: as in inference.segment.
         Returns: Segments of that module each. Raises: UserError, also for a model without a mask decoder.
         """
-        return self._segmenter(_pictures("images", images), list(prompts), names=names)
+        return self._segmenter(_pictures("images", images), list(prompts), names=names, rules=rules)
 
     @functools.cached_property
     def _segmenter(self) -> Any:

@@ -14,6 +14,9 @@ import importlib
 
 from data_pipelines.errors import DataError
 
+# What a record of another shape than a reader expects may raise inside it: the reader yields a DataError instead.
+MISSHAPEN = (TypeError, ValueError, KeyError, AttributeError, IndexError, RecursionError)
+
 READERS = {
     "coco": ("data_pipelines.readers.coco", "Coco"),
     "folder": ("data_pipelines.readers.folder", "Folder"),
@@ -29,6 +32,11 @@ READERS = {
     "world": ("data_pipelines.readers.world", "WorldScenes"),
 }
 NEEDS_NO_SOURCE = ("photographs", "world")
+
+
+def misshapen(key: str, error: Exception) -> DataError:
+    """A record that is not what its format says."""
+    return DataError(f"{key}: is not as its format says ({type(error).__name__}: {error}).")
 
 
 def get(name: str):

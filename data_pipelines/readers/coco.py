@@ -11,7 +11,7 @@ from etils import epath
 
 from data_pipelines.errors import DataError
 from data_pipelines.example import Example, Image, Instance, Mask
-from data_pipelines.readers import mask_formats
+from data_pipelines.readers import MISSHAPEN, mask_formats, misshapen
 
 _PER_PARTITION = 256  # pictures
 _CLEANED = ("-merged", "-other", "-stuff")  # endings of COCO's names of stuff that say nothing to a reader
@@ -54,6 +54,8 @@ class Coco:
                 yield key, self._example(key, picture, data, folder)
             except DataError as error:
                 yield key, error
+            except MISSHAPEN as error:
+                yield key, misshapen(key, error)
 
     def _folder(self, data: dict) -> epath.Path:
         if self.images:
@@ -78,14 +80,17 @@ class Coco:
         if given != size:
             raise DataError(f"{key}: is {size[1]} x {size[0]}, its annotations are of {given[1]} x {given[0]}.")
         found = data["annotations"].get(picture.get("id"), [])
-        panoptic = bool(found) and "segments_info" in found[0]
+        if data["panoptic"] and not found:
+            raise DataError(f"{key}: has no annotation in a panoptic file, expected one.")
         return Example(
             id=key,
             source=self.source.stem,
             split=self.split,
             licence=self.licence,
             images=[Image(data=content, width=0, height=0)],
-            instances=self._segments(key, found[0], data, size) if panoptic else _instances(key, found, data, size),
+            instances=self._segments(key, found[0], data, size)
+            if data["panoptic"]
+            else _instances(key, found, data, size),
             classes=list(dict.fromkeys(data["categories"].values())),
         )
 
@@ -147,9 +152,12 @@ def annotations(file: str) -> dict[str, Any]:
         found: dict[Any, list[dict]] = {}
         for annotation in data["annotations"]:
             found.setdefault(annotation["image_id"], []).append(annotation)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        panoptic = any("segments_info" in annotation for annotation in data["annotations"])
+        if not all(isinstance(picture, dict) for picture in images):
+            raise TypeError("a picture is no object")
+    except MISSHAPEN as error:
         raise DataError(f"{file}: is no COCO file ({error!r}), expected images, annotations and categories.") from error
-    return {"images": images, "annotations": found, "categories": categories}
+    return {"images": images, "annotations": found, "categories": categories, "panoptic": panoptic}
 
 
 def clean(name: str) -> str:

@@ -18,6 +18,8 @@ from data_pipelines import transforms
 from data_pipelines.errors import DataError
 from data_pipelines.example import Mask
 
+FAR = 4  # sides of a picture beyond which a polygon is no slip: pycocotools would ask for as much memory
+
 
 def coco_mask(segmentation: Any, height: int, width: int, key: str) -> Mask:
     """COCO's field `segmentation` of a picture: polygons [[x, y, x, y, ...], ...], or run lengths {size, counts} with
@@ -45,6 +47,8 @@ def polygon(points: Any, height: int, width: int, key: str) -> np.ndarray:
         raise DataError(f"{key}: a polygon is {_named(points)}, expected numbers x, y, x, y, ....") from error
     if flat.ndim != 1 or flat.size % 2 or not np.isfinite(flat).all():
         raise DataError(f"{key}: a polygon of shape {list(flat.shape)}, expected finite numbers x, y, x, y, ....")
+    if np.abs(flat).max(initial=0) > FAR * max(height, width):
+        raise DataError(f"{key}: a polygon reaches to {np.abs(flat).max():g}, far beyond {width} x {height} pixels.")
     if flat.size < 6:
         raise DataError(f"{key}: a polygon of {flat.size // 2} points, expected at least three.")
     return coco.decode(coco.frPyObjects([flat.tolist()], height, width))[..., 0].astype(bool)
@@ -52,10 +56,10 @@ def polygon(points: Any, height: int, width: int, key: str) -> np.ndarray:
 
 def _runs(runs: Mapping, height: int, width: int, key: str) -> Mask:
     size, counts = runs.get("size"), runs.get("counts")
-    if list(size or ()) != [height, width]:
+    if size not in ([height, width], (height, width)):
         raise DataError(f"{key}: run lengths of size {size}, expected the picture's [{height}, {width}].")
     if isinstance(counts, str | bytes):
-        counts = _letters(counts.encode() if isinstance(counts, str) else counts, key)
+        counts = _letters(counts.encode("utf-8", "surrogatepass") if isinstance(counts, str) else counts, key)
     if not isinstance(counts, Sequence) or any(type(n) is not int or n < 0 for n in counts):
         raise DataError(f"{key}: run lengths are {_named(counts)}, expected numbers from 0 or COCO's letters.")
     if sum(counts) != height * width:
@@ -90,7 +94,7 @@ def _letters(text: bytes, key: str) -> list[int]:
 def id_map(data: bytes, size: tuple[int, int], key: str) -> np.ndarray:
     """A picture of ids, R + 256 G + 65536 B or one channel -> int32 [H, W]. Raises: DataError."""
     try:
-        image = PilImage.open(io.BytesIO(data))
+        image = PilImage.open(io.BytesIO(data), formats=transforms.FORMATS)
         pixels = np.asarray(image if image.mode in ("P", "L", "I", "I;16", "1") else image.convert("RGB"))
     except Exception as error:
         raise DataError(f"{key}: its picture of ids cannot be read ({error}).") from error

@@ -9,7 +9,7 @@ from etils import epath
 
 from data_pipelines.errors import DataError
 from data_pipelines.example import Example, Expression, Image, Instance, Mask
-from data_pipelines.readers import mask_formats
+from data_pipelines.readers import MISSHAPEN, mask_formats, misshapen
 
 _SPLITS = {"train": "train", "val": "validation", "test": "test"}
 _PER_PARTITION = 64
@@ -20,8 +20,9 @@ class ReasonSeg:
 
     Of the JSON: text, one question or several ways to ask it; is_sentence; shapes with a label and points. Shapes
     labelled target are what is meant, those labelled ignore count neither way, flags are passed over; the large ones
-    come first, so that a small one cuts its piece out of them, as LISA draws them. What is to be ignored becomes an
-    instance of the category `ignore`, marked as a crowd.
+    come first, so that a small one cuts its piece out of them, as in LISA. LISA also draws outlines of one pixel, so
+    that masks differ from its at their borders. What is to be ignored becomes an instance of the category `ignore`,
+    marked as a crowd.
     """
 
     def __init__(self, source: str, *, licence: str = ""):
@@ -53,6 +54,8 @@ class ReasonSeg:
                 yield key, self._example(key)
             except DataError as error:
                 yield key, error
+            except MISSHAPEN as error:
+                yield key, misshapen(key, error)
 
     def _example(self, key: str) -> Example:
         data, picture = self._json(key), self.source / f"{key}.jpg"
@@ -74,12 +77,12 @@ class ReasonSeg:
             licence=self.licence,
             images=[Image(data=content, width=0, height=0)],
         )
-        meant = [0] if target.any() else []
-        if target.any():
-            out.instances.append(Instance(mask=Mask.from_array(target)))
+        if not target.any():
+            raise DataError(f"{key}: no polygon labelled target is left, expected what is meant.")
+        out.instances.append(Instance(mask=Mask.from_array(target)))
         if ignored.any():
             out.instances.append(Instance(category="ignore", mask=Mask.from_array(ignored), crowd=True))
-        out.expressions = [Expression(text=one, kind="reasoning", instances=meant) for one in asked]
+        out.expressions = [Expression(text=one, kind="reasoning", instances=[0]) for one in asked]
         return out
 
     def _json(self, key: str) -> dict:

@@ -12,7 +12,7 @@ from etils import epath
 
 from data_pipelines.errors import DataError
 from data_pipelines.example import Example, Expression, Image, Instance
-from data_pipelines.readers import mask_formats
+from data_pipelines.readers import MISSHAPEN, mask_formats, misshapen
 from data_pipelines.readers.coco import annotations
 
 _PER_PARTITION = 256  # pictures
@@ -60,6 +60,8 @@ class Refer:
                 yield key, self._example(key, split, number, refs, pictures, data)
             except DataError as error:
                 yield key, error
+            except MISSHAPEN as error:
+                yield key, misshapen(key, error)
 
     def _file(self) -> epath.Path:
         names = [self.source / f"{kind}({self.by}).{end}" for kind, end in (("refs", "p"), ("grefs", "json"))]
@@ -75,7 +77,7 @@ class Refer:
     def _records(self) -> dict[tuple[str, Any], list[dict]]:
         """References by (split, picture), in the file's order."""
         file = self._file()
-        refs = json.loads(file.read_text()) if file.name.endswith(".json") else plain_pickle(str(file))
+        refs = references(str(file))
         out: dict[tuple[str, Any], list[dict]] = {}
         for ref in refs:
             split = str(ref.get("split"))
@@ -87,7 +89,8 @@ class Refer:
                 and not (wanted.startswith("test") and wanted[4:] in split[4:] and wanted[4:])
             ):
                 continue
-            out.setdefault((wanted or split, ref.get("image_id")), []).append(ref)
+            if any(str(sentence.get("sent", "")).strip() for sentence in ref.get("sentences") or []):
+                out.setdefault((wanted or split, ref.get("image_id")), []).append(ref)
         return out
 
     def _example(self, key: str, split: str, number: Any, refs: list[dict], pictures: dict, data: dict) -> Example:
@@ -122,8 +125,6 @@ class Refer:
                 text = str(sentence.get("sent", "")).strip()
                 if text:
                     out.expressions.append(Expression(text=text, instances=[places[i] for i in meant]))
-        if not out.expressions:
-            raise DataError(f"{key}: its references have no sentence, expected one.")
         return out
 
 
@@ -133,6 +134,17 @@ class _Plain(pickle.Unpickler):
 
 
 @functools.lru_cache(maxsize=2)
+def references(file: str) -> list[dict]:
+    """The references of a file. Raises: DataError for one that is no list of them."""
+    try:
+        refs = json.loads(epath.Path(file).read_text()) if file.endswith(".json") else plain_pickle(file)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{file}: is no JSON ({error}).") from error
+    if not isinstance(refs, list) or not all(isinstance(ref, dict) for ref in refs):
+        raise DataError(f"{file}: is no list of references, expected one.")
+    return refs
+
+
 def plain_pickle(file: str) -> Any:
     """A pickle of lists, dicts, texts and numbers. Raises: DataError for one that would do anything else."""
     try:

@@ -29,13 +29,15 @@ from focus_jax.sequence import vocabulary as vocab
 from focus_jax.sequence.layout import Laid, Writer
 
 NAMES = 64  # ids of an answer's names at most
+UNNAMED = "it"  # what was found where the answer names nothing
 LEAST = 32  # positions that a row is rounded up to at least
 
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """When a query counts. words: least sigmoid(z) of one that shows what words mean; below it for all queries, nothing
-    is there. classes: least share of a query's class; overlap: least share of its mask that a query must win."""
+    """When a query counts. words: least sigmoid(z) times mean sigmoid of its mask, of one that shows what words mean;
+    where none reaches it nothing is there. classes: least share of a query's class; overlap: least share of its mask
+    that a query must win."""
 
     words: float = 0.5
     classes: float = 0.5
@@ -45,20 +47,27 @@ class Rules:
 class Segmenter:
     """Segmentation by a model of stage 3. Made by focus_jax.Model."""
 
-    def __init__(self, model: Any, rules: Rules = Rules()):
-        self.model, self.chat, self.stage, self.rules = model, model.talk, model.stage, rules
+    def __init__(self, model: Any):
+        self.model, self.chat, self.stage, self.rules = model, model.talk, model.stage, Rules()
         if getattr(self.stage.focus, "mask_decoder", None) is None:
             raise UserError(f"{model.label}: this model has no mask decoder; its parts are {', '.join(model.params)}.")
         self.streams = [s for s in self.chat.streams if s["shape_class"] == segmentation.CLASS]
-        self.limits = self.streams[0]["segmentation"]
+        if not self.streams:
+            raise UserError(f"{model.label}: its last phase has no stream of segmentation, expected one.")
+        self.limits, self.high = self.streams[0]["segmentation"], self.streams[0]["high"]
         self.structure = answers(self.chat.vocabulary, stops=(vocab.SEG,))
-        self._run = jax.jit(lambda params, batch: self.stage.answers(params, batch)[1])
+        last = lambda found: (found.masks[-1], found.scores[-1])
+        self._run = jax.jit(lambda params, batch: last(self.stage.answers(params, batch)[1]))
 
-    def __call__(self, images: np.ndarray, prompts: Sequence[Prompt], *, names: bool = True) -> list[Segments]:
+    def __call__(
+        self, images: np.ndarray, prompts: Sequence[Prompt], *, names: bool = True, rules: Rules | None = None
+    ) -> list[Segments]:
         """One prompt a picture, uint8 [B, H, W, 3] -> what was found in each, at the pictures' size.
 
-        names: False leaves the answer's words out (an ablation). Raises: UserError for a prompt that means nothing.
+        names: False leaves the answer's words out (an ablation). rules: default Rules().
+        Raises: UserError for a prompt that means nothing.
         """
+        self.rules = rules or Rules()
         if len(images) != len(prompts):
             raise UserError(f"prompts: {len(prompts)} for {len(images)} images, expected one each.")
         where = self.chat.bucket(*images.shape[1:3])
@@ -72,10 +81,10 @@ class Segmenter:
             said = [one.text.strip() for one in found]
         laid = [self._laid(prompt, where, answer) for prompt, answer in zip(prompts, said)]
         with self.model.scope():
-            out = self._run(self.model.params, jax.tree.map(jnp.asarray, self._batch(laid, prompts, shown, regions)))
-            masks, scores = np.asarray(out.masks[-1]), np.asarray(out.scores[-1])
+            batch = jax.tree.map(jnp.asarray, self._batch(laid, prompts, shown, regions))
+            masks, scores = (np.asarray(x) for x in self._run(self.model.params, batch))
         return [
-            self._segments(prompt, answer, self._upright(masks[b], fit), scores[b])
+            self._segments(prompt, answer, masks[b], scores[b], fit)
             for b, (prompt, answer) in enumerate(zip(prompts, said))
         ]
 
@@ -94,13 +103,13 @@ class Segmenter:
 
     def _region(self, prompt: Prompt, fit: transforms.Fit) -> np.ndarray:
         """The coverage of a marked region, uint8 [R, h, w] as in data_pipelines/segmentation.py; zeros without one."""
-        out = np.zeros((self.limits["regions"], *segmentation.coverage_size(self.streams[0])), np.uint8)
+        size = buckets.high_size(fit.bucket, self.high)
+        out = np.stack([segmentation.coverage(np.zeros(size, bool))] * self.limits["regions"])
         if isinstance(prompt, np.ndarray):
             if prompt.dtype != bool or prompt.shape != fit.size:
                 raise UserError(f"prompts: a region {prompt.dtype}{list(prompt.shape)}, expected bool{list(fit.size)}.")
             if not prompt.any():
                 raise UserError("prompts: a region without a pixel, expected one that marks something.")
-            size = buckets.high_size(fit.bucket, self.streams[0]["high"])
             canvas = np.zeros(size, bool)
             height, width = (max(1, round(i * s / b)) for i, s, b in zip(fit.inside, size, fit.bucket))
             whole = Image.fromarray(prompt.astype(np.uint8) * 255)
@@ -128,45 +137,58 @@ class Segmenter:
         return batch
 
     # -------------------------------------------------------------------------------------------- what comes of masks
-    def _upright(self, masks: np.ndarray, fit: transforms.Fit) -> np.ndarray:
-        """Logits [N, h, w] on the padded square -> float32 [N, H, W] on the picture."""
-        high = self.streams[0]["high"]
-        size = buckets.high_size(fit.bucket, high)
-        inside = [max(1, round(i * s / b)) for i, s, b in zip(fit.inside, size, fit.bucket)]
+    def _inside(self, fit: transforms.Fit) -> tuple[int, tuple[int, int]]:
+        """Of X_H: the padded square's side, and the height and width of what is picture, pixels."""
+        size = buckets.high_size(fit.bucket, self.high)
+        height, width = (max(1, round(i * s / b)) for i, s, b in zip(fit.inside, size, fit.bucket))
         stride = self.stage.focus.tokenizer.convnext.stride
-        side = -(-max(size) // stride) * stride
+        return -(-max(size) // stride) * stride, (height, width)
+
+    def _upright(self, masks: np.ndarray, fit: transforms.Fit) -> np.ndarray:
+        """Logits [N, h, w] on the padded square -> float32 [N, H, W] on the picture; of few queries at a time."""
+        side, inside = self._inside(fit)
         large = jax.image.resize(jnp.asarray(masks), (len(masks), side, side), "linear", antialias=False)
         large = large[:, : inside[0], : inside[1]]
         return np.asarray(jax.image.resize(large, (len(masks), *fit.size), "linear", antialias=False))
 
-    def _segments(self, prompt: Prompt, answer: str, masks: np.ndarray, scores: np.ndarray) -> Segments:
-        """masks: logits [N, H, W]; scores: z [N, K]."""
+    def _quality(self, masks: np.ndarray, fit: transforms.Fit) -> np.ndarray:
+        """Mean sigmoid of each mask where it is, [N], at the size of the logits; 0 of one that is nowhere."""
+        side, inside = self._inside(fit)
+        height, width = (-(-i * n // side) for i, n in zip(inside, masks.shape[1:]))
+        masks = masks[:, :height, :width]
+        there = masks > 0
+        return np.sum(_sigmoid(masks) * there, axis=(1, 2)) / np.maximum(there.sum(axis=(1, 2)), 1)
+
+    def _segments(
+        self, prompt: Prompt, answer: str, masks: np.ndarray, scores: np.ndarray, fit: transforms.Fit
+    ) -> Segments:
+        """masks: logits [N, h, w] on the padded square; scores: z [N, K]."""
         kind = _kind(prompt)
         if kind == "classes":
-            return self._panoptic(list(prompt), masks, scores)
-        sure = _sigmoid(scores[:, 0])
-        quality = np.array([_sigmoid(m[m > 0]).mean() if (m > 0).any() else 0.0 for m in masks])
-        best = int(np.argmax(sure * quality))
-        chosen = [best] if kind == "regions" else [q for q in range(len(masks)) if sure[q] >= self.rules.words]
+            return self._panoptic(list(prompt), masks, scores, fit)
+        sure = _sigmoid(scores[:, 0]) * self._quality(masks, fit)
+        chosen = [int(np.argmax(sure))] if kind == "regions" else np.flatnonzero(sure >= self.rules.words).tolist()
         if not chosen:
-            return Segments(np.zeros(masks.shape[1:], np.int32), (), ())
-        mask = np.logical_or.reduce([masks[q] > 0 for q in chosen])
-        return Segments(mask.astype(np.int32), (answer.rstrip(".") or "it",), (float(sure[best] * quality[best]),))
+            return Segments(np.zeros(fit.size, np.int32), (), ())
+        mask = np.any(self._upright(masks[chosen], fit) > 0, axis=0)
+        name = answer.rstrip(".")
+        name = name if name not in ("", ask.NOTHING) else UNNAMED
+        return Segments(mask.astype(np.int32), (name,), (float(sure[chosen].max()),))
 
-    def _panoptic(self, classes: list[str], masks: np.ndarray, scores: np.ndarray) -> Segments:
+    def _panoptic(self, classes: list[str], masks: np.ndarray, scores: np.ndarray, fit: transforms.Fit) -> Segments:
         """Every pixel to the query that claims it most, weighed by its class's share (Mask2Former's rule)."""
         z = scores[:, : len(classes) + 1]
         shares = np.exp(z - z.max(axis=1, keepdims=True))
         shares /= shares.sum(axis=1, keepdims=True)
         label, share = shares.argmax(axis=1), shares.max(axis=1)
         kept = [q for q in range(len(masks)) if label[q] < len(classes) and share[q] >= self.rules.classes]
-        ids, names, found = np.zeros(masks.shape[1:], np.int32), [], []
+        ids, names, found = np.zeros(fit.size, np.int32), [], []
         if not kept:
             return Segments(ids, (), ())
-        claims = np.stack([share[q] * _sigmoid(masks[q]) for q in kept])
-        winner = claims.argmax(axis=0)
+        upright = self._upright(masks[kept], fit)
+        winner = np.argmax(share[kept][:, None, None] * _sigmoid(upright), axis=0)
         for i, q in enumerate(kept):
-            whole = masks[q] > 0
+            whole = upright[i] > 0
             won = (winner == i) & whole
             if not won.any() or won.sum() < self.rules.overlap * whole.sum():
                 continue

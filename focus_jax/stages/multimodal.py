@@ -68,7 +68,8 @@ class Stage(language.Stage):
         # Of classes all queries count, of words and regions every pair of query and condition.
         conditions = jnp.sum(batch["known"], axis=1).astype(jnp.float32)
         each = {
-            "classes": mask_losses.class_weight(n, batch["there"], self.loss.no_object),
+            # A row whose example did not fit is of no kind: it has no condition.
+            "classes": mask_losses.class_weight(n, batch["there"], self.loss.no_object) * (conditions > 0),
             "words": n * conditions,
             "regions": n * conditions,
         }
@@ -126,7 +127,7 @@ class Stage(language.Stage):
         side = -(-side // stride) * stride
         targets = jnp.pad(targets, ((0, 0), (0, 0), (0, side - height), (0, side - width)))
         known, there, of = batch["known"], batch["there"], batch["of"]
-        is_kind = [batch["kind"] == i for i in range(len(KINDS))]
+        is_kind = [(batch["kind"] == i) & jnp.any(known, axis=1) for i in range(len(KINDS))]
         background = jnp.maximum(jnp.sum(known, axis=1) - 1, 0)
         n, k = predictions.scores.shape[2:]
         # A right pair weighs as much as all wrong ones of its row.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from focus_jax.weights.table import Rule, Shape, Table, conv, linear, norm
 
 PIXEL, DECODER = "mask_pixel_decoder", "mask_decoder/decoder"
 LEAVES = ("weight", "bias")
+POSITIONS = ("queries_embedder.weight", "predictor.query_embed.weight")
 THIRDS = ("q_proj", "k_proj", "v_proj")
 
 
@@ -39,11 +40,7 @@ class FusedTable(Table):
         return [f"{base}.{name}.{leaf}" for name in THIRDS] if base and re.fullmatch(self.fused, base) else [key]
 
     def read(self, source: Mapping[str, np.ndarray], shapes: Mapping[str, Shape], where: str) -> dict[str, np.ndarray]:
-        found: dict[str, np.ndarray] = {}
-        for key in source:
-            parts = self._cut(key)
-            found |= dict(zip(parts, np.split(source[key], 3) if len(parts) > 1 else [source[key]]))
-        return super().read(found, shapes, where)
+        return super().read(_Cut(source, self._cut, shapes), shapes, where)
 
     def write(self, flat: Mapping[str, np.ndarray], shapes: Mapping[str, Shape] | None = None) -> dict[str, np.ndarray]:
         found = super().write(flat, shapes)
@@ -58,6 +55,31 @@ class FusedTable(Table):
 
     def left_out(self, keys: Iterable[str], paths: Iterable[str] = ()) -> list[str]:
         return super().left_out([part for key in keys for part in self._cut(key)], paths)
+
+
+class _Cut(Mapping[str, np.ndarray]):
+    """A file whose fused maps are three, read key by key. Of more positions of queries than the network has the first
+    are taken, as HyperSeg does with those of COCO's panoptic Swin-L, which has 200."""
+
+    def __init__(self, source: Mapping[str, np.ndarray], cut: Callable[[str], list[str]], shapes: Mapping[str, Shape]):
+        self._source, self._queries = source, shapes.get(f"{DECODER}/query_positions", (0,))[0]
+        self._keys = {part: (key, i) for key in source for i, part in enumerate(cut(key))}
+
+    def __getitem__(self, part: str) -> np.ndarray:
+        key, i = self._keys[part]
+        array = self._source[key]
+        if part != key:
+            third = len(array) // 3
+            return array[i * third : (i + 1) * third]
+        if key.endswith(POSITIONS) and array.ndim == 2 and len(array) > self._queries > 0:
+            return array[: self._queries]
+        return array
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
 
 def _pixel(base: str, layer: str, names: Mapping[str, str]) -> list[Rule]:

@@ -14,9 +14,9 @@ from pycocotools import mask as coco
 
 from data_pipelines.errors import DataError
 from data_pipelines.readers import mask_formats
-from data_pipelines.readers.coco import Coco, clean
+from data_pipelines.readers.coco import Coco, annotations, clean
 from data_pipelines.readers.reason_seg import ReasonSeg
-from data_pipelines.readers.refer import Refer
+from data_pipelines.readers.refer import Refer, references
 from tests.data_pipelines.pictures import encoded, noise
 
 H, W = 48, 64
@@ -67,6 +67,9 @@ def test_polygons_are_pycocotools_and_several_are_one():
         ({"size": [H, W], "counts": "~~"}, "hold the letter '~'"),
         ({"size": [H, W], "counts": "o"}, "end in the middle of a number"),
         ({"size": [H, W]}, "run lengths are None"),
+        ({"size": 7, "counts": [1]}, "run lengths of size 7"),
+        ({"size": [H, W], "counts": "\udcff"}, "hold the letter"),
+        ([[0, 0, 1e9, 0, 1e9, 1e9]], r"reaches to 1e\+09, far beyond 64 x 48"),
     ],
 )
 def test_masks_that_are_none(segmentation, said):
@@ -106,6 +109,7 @@ def folder(tmp_path):
             annotation(2, 0, 7, letters(DOG), iscrowd=1),
             annotation(3, 2, 3, [[1, 2, 3, 4]]),
             annotation(4, 3, 99, [POLYGON]),
+            annotation(5, 1, 3, [POLYGON], bbox=[1, None, 3, 4]),
         ],
     }
     path = tmp_path / "annotations"
@@ -124,12 +128,13 @@ def test_instances(folder):
     assert [(i.category, i.crowd) for i in first.instances] == [("cat", False), ("dog", True)]
     np.testing.assert_array_equal(first.instances[0].mask.to_array(), CAT)
     np.testing.assert_array_equal(first.instances[1].mask.to_array(), DOG)
-    assert first.classes == ["cat", "dog"] and first.split == "validation" and not found["b.jpg"].instances
+    assert first.classes == ["cat", "dog"] and first.split == "validation"
     for name, said in {
         "polygon.jpg": "annotation 0: a polygon of 2 points",
         "category.jpg": "category 99 is not among",
         "size.jpg": "is 64 x 48, its annotations are of 64 x 99",
         "lost.jpg": "is not in .*val2017",
+        "b.jpg": "b.jpg: is not as its format says",
     }.items():
         assert isinstance(found[name], DataError)
         with pytest.raises(DataError, match=said):
@@ -149,13 +154,18 @@ def test_panoptic(folder):
     data["annotations"] = [
         {"image_id": i, "file_name": f"{name}.png", "segments_info": segments} for i, name in enumerate("ab")
     ]
+    data["images"].append(data["images"][0] | {"id": 77})
     (folder / "annotations/panoptic.json").write_text(json.dumps(data))
-    (_, first), (_, second) = read(Coco(str(folder / "annotations/panoptic.json"), images=str(folder / "val2017")))
+    (_, first), (_, second), (_, third) = read(
+        Coco(str(folder / "annotations/panoptic.json"), images=str(folder / "val2017"))
+    )
     for instance, category, mask in zip(first.instances, ("cat", "dog"), (CAT, DOG)):
         assert instance.category == category
         np.testing.assert_array_equal(instance.mask.to_array(), mask)
     with pytest.raises(DataError, match="b.png holds the id 5, which segments_info does not declare"):
         raise second
+    with pytest.raises(DataError, match="a.jpg: has no annotation in a panoptic file"):
+        raise third
 
 
 def test_files_that_are_no_coco(folder):
@@ -164,7 +174,7 @@ def test_files_that_are_no_coco(folder):
         bad.write_text(text)
         with pytest.raises(DataError, match="is no COCO file"):
             Coco(str(bad)).partitions()
-        __import__("data_pipelines.readers.coco").readers.coco.annotations.cache_clear()
+        annotations.cache_clear()
     with pytest.raises(DataError, match="is no file"):
         Coco(str(folder))
 
@@ -206,8 +216,7 @@ def test_references(referring):
     np.testing.assert_array_equal(train.instances[1].mask.to_array(), DOG)
     with pytest.raises(DataError, match="reference 3 names annotation 9, which is missing"):
         raise found["val/b.jpg"]
-    with pytest.raises(DataError, match="annotation 1, which is missing"):  # of another picture
-        raise found["testA/b.jpg"]
+    assert "testA/b.jpg" not in found  # a reference without a sentence
     # Pictures of several tests at once belong to each of them.
     assert [key for key, _ in read(refer(referring, subset="testB"))] == ["testB/a.jpg"]
     with pytest.raises(DataError, match="holds no reference of the subset 'testC'"):
@@ -232,7 +241,7 @@ def test_a_pickle_with_more_than_plain_data_is_refused(folder, capsys):
         refer(folder).partitions()
     assert not capsys.readouterr().out
     (folder / "annotations/refs(unc).p").write_bytes(b"\x80\x02broken")
-    __import__("data_pipelines.readers.refer").readers.refer.plain_pickle.cache_clear()
+    references.cache_clear()
     with pytest.raises(DataError, match="expected a pickle of plain lists"):
         refer(folder).partitions()
 
@@ -258,7 +267,9 @@ def test_reasoning(tmp_path):
         "train/good": {"text": ["What is it?", "Which one?"], "is_sentence": True, "shapes": shapes},
         "train/mute": {"text": [], "shapes": shapes},
         "train/line": {"text": ["What?"], "shapes": [{"label": "target", "points": [[1, 1], [2, 2]]}]},
-        "val/latin": {"text": "Où est-il ?", "shapes": []},
+        "train/none": {"text": ["What?"], "shapes": [shapes[0]]},
+        "train/odd": {"text": ["What?"], "shapes": [{"label": "target", "points": [1, 2, 3]}]},
+        "val/latin": {"text": "Où est-il ?", "shapes": shapes},
     }
     for key, data in records.items():
         (tmp_path / f"{key}.jpg").write_bytes(encoded(noise(H, W)))
@@ -273,7 +284,11 @@ def test_reasoning(tmp_path):
     assert [i.crowd for i in good.instances] == [False, True]
     target, ignored = (i.mask.to_array() for i in good.instances)
     assert ignored.sum() == 16 and target.sum() == 24 * 24 - 16 and not target[0, 0]
-    assert found["val/latin"].expressions[0].text == "Où est-il ?" and not found["val/latin"].expressions[0].instances
+    assert found["val/latin"].expressions[0].text == "Où est-il ?" and found["val/latin"].split == "validation"
+    with pytest.raises(DataError, match="no polygon labelled target is left"):
+        raise found["train/none"]
+    with pytest.raises(DataError, match="train/odd: is not as its format says"):
+        raise found["train/odd"]
     with pytest.raises(DataError, match="text is .*, expected a question"):
         raise found["train/mute"]
     with pytest.raises(DataError, match="a polygon of 2 points"):

@@ -71,14 +71,31 @@ def test_classes_in_any_order_keep_their_masks():
 
 
 def test_regions_lie_on_their_masks_and_keep_their_order():
+    """A thing that is marked in several ways is asked for once."""
     example = World(tasks=("masks", "regions"), side=128)[1]
+    kept = {region.instance: region for region in reversed(example.regions)}  # the first of each
+    order = list(dict.fromkeys(region.instance for region in example.regions))[:3]
+    assert len(kept) < len(example.regions)
     row = rows.row(example, stream())
-    assert row["of"][row["there"]].tolist() == list(range(3)) and row["known"].sum() == 3
-    for region, covered, mask in zip(example.regions, row["regions"], masks(row)):
-        np.testing.assert_array_equal(mask, example.instances[region.instance].mask.to_array())
-        np.testing.assert_array_equal(covered > 0, segmentation.coverage(region.mask.to_array()) > 0)
+    count = len(order)
+    assert row["of"][row["there"]].tolist() == list(range(count)) and row["known"].sum() == count
+    for thing, covered, mask in zip(order, row["regions"], masks(row)):
+        np.testing.assert_array_equal(mask, example.instances[thing].mask.to_array())
+        hint = segmentation.coverage(kept[thing].mask.to_array())
+        np.testing.assert_array_equal(covered > 0, hint > 0)
         assert np.any((covered > 0) & (segmentation.coverage(mask) > 0))
-    assert (row["roles"] == Role.REGION).sum() == 3
+    assert (row["roles"] == Role.REGION).sum() == count and not row["regions"][count:].any()
+
+
+def test_one_region_or_several_are_asked_for():
+    world = World(tasks=("masks", "regions"), side=128)
+    counts = {int(rows.row(world[i], stream(), rng=np.random.default_rng(i))["known"].sum()) for i in range(20)}
+    assert {1, 2} <= counts <= {1, 2, 3}
+
+
+def test_mask_tokens_say_nothing():
+    row = rows.row(World(tasks=("masks", "referring"), side=128)[0], stream())
+    assert (row["labels"][row["roles"] == Role.MASK] < 0).all()
 
 
 def test_words_without_a_target():

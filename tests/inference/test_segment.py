@@ -11,6 +11,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 import focus_jax
+from data_pipelines import transforms
 from focus_jax import infer
 from focus_jax.errors import UserError
 from focus_jax.evaluation.protocol import Checked, Question, Segments
@@ -85,6 +86,9 @@ def test_prompts_that_mean_nothing(model, images, prompt, said):
 
 
 # -------------------------------------------------------------------------------------------------- who has a pixel
+FIT = transforms.fit(64, 64, [(32, 32)])  # a picture that fills the square; a logit stands for 8 x 8 of its pixels
+
+
 def logits(*boxes):
     masks = np.full((len(boxes), 8, 8), -6.0, np.float32)
     for mask, (top, left, bottom, right) in zip(masks, boxes):
@@ -96,31 +100,37 @@ def test_classes_share_the_picture(model):
     """The second query's mask is all but taken by the surer first, the third is the background's, the fourth stands."""
     found = logits((0, 0, 4, 8), (0, 0, 4, 7), (4, 0, 8, 8), (6, 6, 8, 8))
     scores = np.array([[9, 0, 0], [2, 0, 0], [0, 0, 9], [0, 9, 0]], np.float32)
-    one = Segmenter(model)._segments(["a", "b"], "", found, scores)
-    assert one.names == ("a", "b") and (one.ids[:4] == 1).all() and (one.ids[6:, 6:] == 2).all()
-    assert (one.ids > 0).sum() == 36
+    one = Segmenter(model)._segments(["a", "b"], "", found, scores, FIT)
+    assert one.names == ("a", "b") and (one.ids[:32] == 1).all() and (one.ids[50:, 50:] == 2).all()
+    assert abs((one.ids > 0).sum() - 36 * 64) < 40
 
 
 def test_words_mean_all_that_are_sure_or_nothing(model):
-    masks, scores = logits((0, 0, 2, 2), (4, 4, 8, 8), (0, 6, 2, 8)), np.array([[3.0], [1.0], [-2.0]])
-    one = Segmenter(model)._segments("two", "circle.", masks, scores)
-    assert one.mask.sum() == 4 + 16 and one.names == ("circle",)
-    none = Segmenter(model)._segments("two", "none.", masks, scores - 9)
+    found, scores = logits((0, 0, 2, 2), (4, 4, 8, 8), (0, 6, 2, 8)), np.array([[3.0], [1.0], [-2.0]])
+    segmenter = Segmenter(model)
+    one = segmenter._segments("two", "circle.", found, scores, FIT)
+    assert abs(one.mask.sum() - 20 * 64) < 40 and one.names == ("circle",)
+    assert one.scores[0] == pytest.approx(0.95, abs=0.01)  # sigmoid(3) times that of the mask
+    none = segmenter._segments("two", "none.", found, scores - 9, FIT)
     assert not none.mask.any() and none.names == ()
-    sure = Segmenter(model, Rules(words=0.9))._segments("two", "circle.", masks, scores)
-    assert sure.mask.sum() == 4
+    assert segmenter._segments("two", "none.", found, scores, FIT).names == ("it",)
+    segmenter.rules = Rules(words=0.9)
+    assert abs(segmenter._segments("two", "circle.", found, scores, FIT).mask.sum() - 4 * 64) < 20
 
 
 def test_a_region_is_its_best_mask(model):
-    masks, scores = logits((0, 0, 2, 2), (4, 4, 8, 8)), np.array([[-3.0], [-1.0]])
-    one = Segmenter(model)._segments(np.ones((8, 8), bool), "circle.", masks, scores)
-    assert one.mask.sum() == 16
+    found, scores = logits((0, 0, 2, 2), (4, 4, 8, 8)), np.array([[-3.0], [-1.0]])
+    one = Segmenter(model)._segments(np.ones((64, 64), bool), "circle.", found, scores, FIT)
+    assert abs(one.mask.sum() - 16 * 64) < 20
+
+
+def test_rules_are_the_caller_s(model, images):
+    nothing = model.segment(images[:1], ["the red circle"], rules=Rules(words=1.1))[0]
+    assert not nothing.mask.any() and nothing.names == ()
 
 
 def test_masks_come_back_to_the_picture(model):
     """A picture of 60 x 80 stands in the upper part of the square; a mask of its right half comes back as that."""
-    from data_pipelines import transforms
-
     fit = transforms.fit(60, 80, [(32, 32)])
     masks = np.full((1, 16, 16), -6.0, np.float32)
     masks[:, :, 8:] = 6.0

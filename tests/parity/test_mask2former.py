@@ -191,6 +191,19 @@ def test_every_key_of_the_release_in_both_namings():
         assert {p: x.shape for p, x in back.items()} == shapes
 
 
+def test_a_release_of_more_queries_gives_its_first():
+    """COCO's panoptic Swin-L has 200."""
+    source = state(reference())
+    key = "model.transformer_module.queries_embedder.weight"
+    longer = source | {key: np.concatenate([source[key], normal((3, WIDTH))])}
+    params, _ = load(tables.TRANSFORMERS, source, our_config())
+    shapes = tables.shapes(our_config())
+    more = tables.TRANSFORMERS.read(longer, shapes, "reference")
+    np.testing.assert_array_equal(
+        more["mask_decoder/decoder/query_positions"], params["mask_decoder"]["decoder"]["query_positions"]
+    )
+
+
 # ------------------------------------------------------------------------------------------ matching and losses
 def targets(count, seed):
     masks = np.random.default_rng(seed).random((count, 48, 32)) < 0.3
