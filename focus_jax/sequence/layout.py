@@ -175,8 +175,7 @@ class Writer:
         """What was written."""
         ids, roles, features, conditions, learn = (np.array(x) for x in zip(*self._rows, strict=True))
         labels = np.full(len(ids), IGNORE, np.int32)
-        # A mask token's state belongs to the mask decoder and has nothing to say.
-        labels[:-1] = np.where(learn[1:] & (roles[:-1] != Role.MASK), ids[1:], IGNORE)
+        labels[:-1] = np.where(learn[1:], ids[1:], IGNORE)
         length = len(ids)
         return Laid(
             ids.astype(np.int32),

@@ -18,6 +18,7 @@ from data_pipelines.language import sizes
 from focus_jax.errors import UserError
 from focus_jax.models.focus import Focus, Vectors
 from focus_jax.ops.cross_entropy import CrossEntropy, cross_entropy, sums_by_term
+from focus_jax.sequence.layout import Role
 from focus_jax.sequence.vocabulary import Vocabulary
 from focus_jax.stages.tokenizer import codes_fingerprint, to_float
 from focus_jax.training.parts import resolve
@@ -167,7 +168,9 @@ def figures(batch: Batch, at: jax.Array, labels: jax.Array, found: CrossEntropy)
     w = batch["weight"].astype(jnp.float32)
     total = lambda x: jnp.sum(x, dtype=jnp.float32)
     learnt = (labels >= 0) * w[:, None]
-    first = learnt * (jnp.diff(at, axis=1, prepend=-2) > 1)
+    # What follows mask tokens goes on with the answer before them.
+    goes_on = jnp.take_along_axis(batch["roles"], at, axis=1) == Role.MASK
+    first = learnt * ((jnp.diff(at, axis=1, prepend=-2) > 1) & ~goes_on)
     there, left = jnp.max(batch["segments"], axis=1), batch["left_out"]  # examples of a row, and of those left out
     return {
         "nll": (total(learnt * jnp.where(labels >= 0, found.nll, 0.0)), learnt.sum()),

@@ -93,11 +93,6 @@ def test_one_region_or_several_are_asked_for():
     assert {1, 2} <= counts <= {1, 2, 3}
 
 
-def test_mask_tokens_say_nothing():
-    row = rows.row(World(tasks=("masks", "referring"), side=128)[0], stream())
-    assert (row["labels"][row["roles"] == Role.MASK] < 0).all()
-
-
 def test_words_without_a_target():
     example = World(tasks=("masks", "referring"), side=128)[0]
     example.expressions = [Expression(text="the small purple ring", instances=[])]

@@ -86,6 +86,7 @@ def test_every_term_and_every_part(run, batch):
         assert total > 0 and count > 0, name
     assert float(terms["mask"][1]) == batch["there"].sum()
     assert 0 < float(aux["mask_iou"][0]) < float(aux["mask_iou"][1]) == batch["there"].sum()
+    assert float(aux["answer_accuracy"][1]) == len(batch["weight"])  # one answer a row, masks or not
     still = ("adapter/layer", "adapter/queries", "adapter/norm", "adapter/out")  # behind closed gates, or no query
     for path, grad in grads["all"].items():
         if not path.startswith(still) and "k/bias" not in path:
