@@ -10,7 +10,7 @@ import pytest
 import focus_jax
 from configs import eval as eval_config
 from data_pipelines.world.vocabulary import VERSION
-from focus_jax.evaluation import standins
+from focus_jax.evaluation import standins, text_slots
 
 ASSETS = pathlib.Path(__file__).resolve().parents[1] / "assets"
 FILES = sorted(ASSETS.glob("*.safetensors"))
@@ -28,7 +28,7 @@ def test_record_says_what_a_reader_wants_to_know(file):
     assert record["seconds"] > 0 and record["steps"] > 0 and record["device"] and record["seed"] == 0
     assert set(record["figures"]) == set(record["n"])
     model = focus_jax.load(file)
-    held = {part: print_ for part, print_ in record["fingerprints"].items() if part.startswith("tokenizer/")}
+    held = {part: print_ for part, print_ in record["fingerprints"].items() if part.startswith(("tokenizer/", "llm"))}
     assert held and held.items() <= model.fingerprints.items()
 
 
@@ -44,3 +44,13 @@ def test_probe_finds_what_the_record_says(file):
         name = f"{file.stem}_{attribute}_easy"
         value, _, error = figures[name]
         assert value >= record[name] - 4 * error - 0.03, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", [f for f in FILES if f.stem == "llm"], ids=lambda f: f.stem)
+def test_the_language_model_answers_as_the_record_says(file):
+    """On 150 scenes: within four standard errors of the record."""
+    config = eval_config.get_config("text_slots")
+    config.data.scenes, config.blind_scenes = 150, 150
+    value, _, error = text_slots.Evaluator(config).run(focus_jax.load(file))[text_slots.NAME]
+    assert value >= json.loads(file.with_suffix(".json").read_text())["figures"][text_slots.NAME] - 4 * error
