@@ -18,8 +18,8 @@ BUCKET = (64, 64)
 # What each phase reads, drawn as it is read, so that no question comes twice. First captions alone: they teach to read
 # the slots out within some hundred steps, and nothing that questions ask is learnt before that. Later much of a caption
 # is chance (its order, its wording), which drowns what questions teach, so they all but go. Then counting, which
-# teaches what a yes or no about something's being there hardly does. Last the lessons about places and comparing, for
-# relations are most of what there is to learn.
+# teaches what a yes or no about something's being there hardly does. Then the lessons about places and comparing, and
+# last relations, which need all of it.
 MIXES = (
     ((0,), {"caption": 1.0}),
     (
@@ -37,7 +37,7 @@ MIXES = (
         },
     ),
     (
-        (2, 3),
+        (2,),
         {
             "caption": 0.1,
             "questions": 2.0,
@@ -48,6 +48,20 @@ MIXES = (
             "distances": 1.25,
             "pairs": 0.75,
             "descriptions": 0.75,
+        },
+    ),
+    (
+        (3, 4),
+        {
+            "caption": 0.1,
+            "questions": 2.0,
+            "questions_count": 0.25,
+            "questions_existence": 0.25,
+            "questions_relation": 2.0,
+            "places": 1.0,
+            "distances": 1.25,
+            "pairs": 0.5,
+            "descriptions": 1.25,
         },
     ),
 )
@@ -96,12 +110,13 @@ def get_config() -> ConfigDict:
     few = dict(length=208, pixel_grid=(1, 1))
     c.data.phases = [
         {"steps": 1_000, "streams": [stream(**few, learnt=64, pack=2, images=2)]},
-        {"steps": 5_000, "streams": [stream(**few, learnt=40, pack=1, images=1)]},
-        {"steps": 11_000, "streams": [stream(**few, learnt=40, pack=1, images=1)]},
-        {"steps": 3_500, "streams": [stream(length=288, learnt=40, pack=1, images=1)]},
+        {"steps": 4_000, "streams": [stream(**few, learnt=40, pack=1, images=1)]},
+        {"steps": 6_500, "streams": [stream(**few, learnt=40, pack=1, images=1)]},
+        {"steps": 3_500, "streams": [stream(**few, learnt=40, pack=1, images=1)]},
+        {"steps": 6_000, "streams": [stream(length=288, learnt=40, pack=1, images=1)]},
     ]
     c.data.sources = [_world(task, weight, phases) for phases, mix in MIXES for task, weight in mix.items()]
-    c.data.validation = [_world("questions", 1.0, (0, 1, 2, 3), count=256)]
+    c.data.validation = [_world("questions", 1.0, (0, 1, 2, 3, 4), count=256)]
     c.data.max_crop_loss = 0.0
     c.data.flip = 0.0
     c.data.random_crop = False
