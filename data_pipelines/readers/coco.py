@@ -27,6 +27,8 @@ class Coco:
 
     A picture that is missing, a polygon of less than three points, run lengths that do not cover their picture, a
     category or an id in a PNG that the file does not declare make one bad record.
+
+      prepare coco --source=annotations/instances_val2017.json --images=val2017 --output=data/coco --split=validation
     """
 
     def __init__(self, source: str, *, images: str = "", masks: str = "", split: str = "", licence: str = ""):

@@ -23,6 +23,8 @@ class ReasonSeg:
     come first, so that a small one cuts its piece out of them, as in LISA. LISA also draws outlines of one pixel, so
     that masks differ from its at their borders. What is to be ignored becomes an instance of the category `ignore`,
     marked as a crowd.
+
+      prepare reason_seg --source=ReasonSeg --output=data/reason_seg
     """
 
     def __init__(self, source: str, *, licence: str = ""):

@@ -31,6 +31,8 @@ class Refer:
 
     A pickle that holds more than lists, dicts, texts and numbers is refused as a whole: it could run code. An
     expression whose annotation is missing, and a mask that cannot be read, make one bad record.
+
+      prepare refer --source=refer_seg/refcoco --images=train2014 --by=unc --output=data/refcoco
     """
 
     def __init__(self, source: str, *, images: str = "", by: str = "", subset: str = "", licence: str = ""):

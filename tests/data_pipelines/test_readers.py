@@ -250,5 +250,5 @@ def test_photographs_split_by_photograph():
 
 
 def test_unknown_reader():
-    with pytest.raises(DataError, match="reader: 'coco' is unknown, expected one of folder"):
-        readers.get("coco")
+    with pytest.raises(DataError, match="reader: 'imagenet' is unknown, expected one of coco"):
+        readers.get("imagenet")
