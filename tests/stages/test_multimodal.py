@@ -96,10 +96,11 @@ def test_every_term_and_every_part(run, batch):
 def test_accumulated_is_whole(run, batch):
     whole, halves = run.once(run.trained, batch), run.twice(run.trained, batch)
     np.testing.assert_allclose(whole[0][0], halves[0][0], rtol=1e-5)
-    for path, grad in whole[1]["all"].items():
-        if path.endswith("k/bias"):  # which moves all logits of a query alike: its gradient is noise
-            continue
-        np.testing.assert_allclose(halves[1]["all"][path], grad, rtol=1e-3, atol=1e-5 * np.abs(grad).max() + 1e-7)
+    grads = whole[1]["all"]
+    scale = max(float(np.abs(grad).max()) for grad in grads.values())
+    for path, grad in grads.items():  # where the true gradient is nothing, as of a key's bias, there is noise
+        bound = 1e-3 * np.abs(grad).max() + 1e-6 * scale
+        assert np.abs(halves[1]["all"][path] - grad).max() <= bound, path
 
 
 def test_a_row_of_weight_zero_changes_nothing(run, batch):
