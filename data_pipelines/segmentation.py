@@ -18,10 +18,10 @@ from data_pipelines.errors import DataError
 from data_pipelines.example import Example, Mask
 from focus_jax.errors import UserError
 from focus_jax.sequence import layout, prompts
+from focus_jax.sequence.layout import KINDS
 
 CLASS = "segmentation"
 UNNAMED = "the target"  # what an answer calls the target of a question, where nothing tells its category
-KINDS = ("classes", "words", "regions")  # of what is asked, in the order of models/mask_decoder.py
 STRIDE = 8  # pixels of X_H that a cell of a region's coverage is wide
 # A stream's `segmentation`: conditions of an answer at most (classes and background, or regions), masks at most, marked
 # regions at most, and the chance that names stand before the mask tokens.
@@ -52,10 +52,9 @@ def check(stream: Mapping[str, Any], where: str) -> None:
         raise DataError(f"{where}.conditions: is {given['conditions']}, expected at least 2 and the number of regions.")
 
 
-def coverage_size(stream: Mapping) -> tuple[int, int]:
-    """(h, w) of the grid on which regions are given."""
-    height, width = buckets.high_size((stream["height"], stream["width"]), stream["high"])
-    return -(-height // STRIDE), -(-width // STRIDE)
+def coverage_size(size: tuple[int, int]) -> tuple[int, int]:
+    """(h, w) of the grid on which regions are given, for a picture X_H of a size (H, W)."""
+    return -(-size[0] // STRIDE), -(-size[1] // STRIDE)
 
 
 def fields(stream: dict) -> dict[str, tuple[tuple[int, ...], type]]:
@@ -73,7 +72,7 @@ def fields(stream: dict) -> dict[str, tuple[tuple[int, ...], type]]:
         "targets": ((s["targets"], height, -(-width // 8)), np.uint8),
         "there": ((s["targets"],), np.bool_),
         "of": ((s["targets"],), np.int32),
-        "regions": ((s["regions"], *coverage_size(stream)), np.uint8),
+        "regions": ((s["regions"], *coverage_size((height, width))), np.uint8),
     }
 
 
@@ -102,11 +101,8 @@ def piece(example: Example, stream: dict, *, rng: np.random.Generator | None = N
     original = transforms.decode(example.images[0].data, example.id)
     image, placement = transforms.place(original, bucket, name=example.id, rng=rng, **options)
     size = buckets.high_size(bucket, stream["high"])
-    asking = _Asking(example, stream, placement, size, rng)
-    found = asking.question()
-    if found is None or len(found.laid) > stream["sequence"]["length"]:
-        return language.Piece(None, {})
-    if found.laid.learnt > stream["sequence"]["learnt"]:
+    found = _Asking(example, stream, placement, size, rng).question()
+    if len(found.laid) > stream["sequence"]["length"] or found.laid.learnt > stream["sequence"]["learnt"]:
         return language.Piece(None, {})
     arrays: dict[str, np.ndarray] = {
         name: np.zeros(shape, dtype) for name, (shape, dtype) in fields(stream).items() if name in _OWN
@@ -137,8 +133,8 @@ def coverage(region: np.ndarray) -> np.ndarray:
     """bool [H, W] -> uint8 [ceil(H / STRIDE), ceil(W / STRIDE)], the shares of the cells that it covers, times 255."""
     height, width = region.shape
     padded = np.pad(region, ((0, -height % STRIDE), (0, -width % STRIDE)))
-    cells = padded.reshape(padded.shape[0] // STRIDE, STRIDE, padded.shape[1] // STRIDE, STRIDE)
-    shares = cells.mean(axis=(1, 3))
+    rows, columns = coverage_size(region.shape)
+    shares = padded.reshape(rows, STRIDE, columns, STRIDE).mean(axis=(1, 3))
     # What is smaller than a cell must not vanish.
     return np.where(shares > 0, np.maximum(np.round(255 * shares), 1), 0).astype(np.uint8)
 
@@ -159,7 +155,7 @@ class _Asking:
         vocabulary, tokenizer = language.writing(stream["sequence"])
         self.writer = layout.Writer(vocabulary, tokenizer, language.sizes(stream["sequence"]))
 
-    def question(self) -> Question | None:
+    def question(self) -> Question:
         example = self.example
         kinds = {"words": example.expressions, "regions": example.regions, "classes": example.classes}
         allowed = [kind for kind, given in kinds.items() if given]

@@ -180,10 +180,15 @@ class Fit:
     def canvas(self, image: Image.Image, high: int = 0) -> np.ndarray:
         """uint8 [H, W, 3]: the bucket's canvas, or the same at a long edge of `high` pixels."""
         size = buckets.high_size(self.bucket, high) if high else self.bucket
-        height, width = (max(1, round(i * s / b)) for i, s, b in zip(self.inside, size, self.bucket))
+        height, width = self.inside_of(size)
         out = np.full((*size, 3), MEAN_COLOUR, np.uint8)
         out[:height, :width] = np.asarray(resized(image, (height, width)))
         return out
+
+    def inside_of(self, size: tuple[int, int]) -> tuple[int, int]:
+        """How much of the bucket's canvas at another size (H, W) is picture: (height, width) in pixels of that."""
+        height, width = (max(1, round(i * s / b)) for i, s, b in zip(self.inside, size, self.bucket))
+        return height, width
 
     def back(self, canvas: np.ndarray) -> np.ndarray:
         """A bucket's canvas uint8 [H, W, 3] -> the picture at its own size."""

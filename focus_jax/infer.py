@@ -51,9 +51,7 @@ def reconstruct(args: argparse.Namespace) -> None:
 
     if args.batch < 1:
         raise UserError(f"--batch={args.batch}: expected at least 1.")
-    files, output = lib.listed(args.inputs), epath.Path(args.output)
-    if output.exists() and any(output.iterdir()) and not (output / lib.RECORD).exists():
-        raise UserError(f"--output={args.output}: holds files of something else; name a new or empty folder.")
+    files, output = lib.listed(args.inputs), _folder(args.output, lib.RECORD)
     model = focus_jax.load(args.checkpoint, weights=args.weights)
     among = buckets.parse(args.buckets) if args.buckets else lib.buckets_of(model.config)
     for height, width in among:
@@ -95,6 +93,19 @@ def reconstruct(args: argparse.Namespace) -> None:
         psnrs = [entry["psnr"] for entry in done if entry["psnr"] is not None]
         mean = f", mean psnr {np.mean(psnrs):.2f} dB at the buckets' sizes" if psnrs else ""
         print(f"{len(done)} of {len(files)} written to {output}{mean}")
+    _tell(refused)
+
+
+def _folder(output: str, record: str) -> epath.Path:
+    """The folder to write to. Raises: UserError for one that holds files and no record of this command."""
+    path = epath.Path(output)
+    if path.exists() and any(path.iterdir()) and not (path / record).exists():
+        raise UserError(f"--output={output}: holds files of something else; name a new or empty folder.")
+    return path
+
+
+def _tell(refused: list[str]) -> None:
+    """Why inputs were passed over. Raises: SystemExit, code 2, where some were."""
     for sentence in refused:
         print(f"error: {sentence}", file=sys.stderr)
     if refused:
@@ -201,9 +212,7 @@ def segment(args: argparse.Namespace) -> None:
     if len(given) != 1:
         told = ", ".join(f"--{name}" for name in given) or "nothing"
         raise UserError(f"{told}: expected one of {', '.join(f'--{name}' for name in ASKED)}.")
-    files, output = listed(args.inputs), epath.Path(args.output)
-    if output.exists() and any(output.iterdir()) and not (output / "segment.json").exists():
-        raise UserError(f"--output={args.output}: holds files of something else; name a new or empty folder.")
+    files, output = listed(args.inputs), _folder(args.output, masks.RECORD)
     model = focus_jax.load(args.checkpoint, weights=args.weights)
     done, refused = [], []
     for name, file in progress("segment", files.items(), len(files), "pictures"):
@@ -223,11 +232,8 @@ def segment(args: argparse.Namespace) -> None:
         print(f"{name}: {', '.join(found.names) or masks.NOTHING}", flush=True)
     if done:
         told = {"checkpoint": model.label, "pictures": done, "refused": refused}
-        (output / "segment.json").write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
-    for sentence in refused:
-        print(f"error: {sentence}", file=sys.stderr)
-    if refused:
-        raise SystemExit(2)
+        (output / masks.RECORD).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    _tell(refused)
 
 
 def _prompt(args: argparse.Namespace, kind: str, size: tuple[int, int]) -> Any:

@@ -11,8 +11,11 @@ and pickles, since other processes call `read`. A data set that cannot be read a
 """
 
 import importlib
+from collections.abc import Callable
+from typing import Any
 
 from data_pipelines.errors import DataError
+from data_pipelines.example import Example
 
 # What a record of another shape than a reader expects may raise inside it: the reader yields a DataError instead.
 MISSHAPEN = (TypeError, ValueError, KeyError, AttributeError, IndexError, RecursionError)
@@ -34,9 +37,14 @@ READERS = {
 NEEDS_NO_SOURCE = ("photographs", "world")
 
 
-def misshapen(key: str, error: Exception) -> DataError:
-    """A record that is not what its format says."""
-    return DataError(f"{key}: is not as its format says ({type(error).__name__}: {error}).")
+def tried(key: str, make: Callable[..., Example], *args: Any) -> Example | DataError:
+    """make(*args), or why it cannot be made: also of a record that is not what its format says."""
+    try:
+        return make(*args)
+    except DataError as error:
+        return error
+    except MISSHAPEN as error:
+        return DataError(f"{key}: is not as its format says ({type(error).__name__}: {error}).")
 
 
 def get(name: str):

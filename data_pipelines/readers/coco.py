@@ -11,7 +11,7 @@ from etils import epath
 
 from data_pipelines.errors import DataError
 from data_pipelines.example import Example, Image, Instance, Mask
-from data_pipelines.readers import MISSHAPEN, mask_formats, misshapen
+from data_pipelines.readers import MISSHAPEN, mask_formats, tried
 
 _PER_PARTITION = 256  # pictures
 _CLEANED = ("-merged", "-other", "-stuff")  # endings of COCO's names of stuff that say nothing to a reader
@@ -52,12 +52,7 @@ class Coco:
         folder = self._folder(data)
         for picture in data["images"][start:stop]:
             key = str(picture.get("file_name", picture.get("id")))
-            try:
-                yield key, self._example(key, picture, data, folder)
-            except DataError as error:
-                yield key, error
-            except MISSHAPEN as error:
-                yield key, misshapen(key, error)
+            yield key, tried(key, self._example, key, picture, data, folder)
 
     def _folder(self, data: dict) -> epath.Path:
         if self.images:

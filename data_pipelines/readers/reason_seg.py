@@ -9,7 +9,7 @@ from etils import epath
 
 from data_pipelines.errors import DataError
 from data_pipelines.example import Example, Expression, Image, Instance, Mask
-from data_pipelines.readers import MISSHAPEN, mask_formats, misshapen
+from data_pipelines.readers import mask_formats, tried
 
 _SPLITS = {"train": "train", "val": "validation", "test": "test"}
 _PER_PARTITION = 64
@@ -52,12 +52,7 @@ class ReasonSeg:
         split, _, start = partition.partition("/")
         for name in self._names(split)[int(start) : int(start) + _PER_PARTITION]:
             key = f"{split}/{name}"
-            try:
-                yield key, self._example(key)
-            except DataError as error:
-                yield key, error
-            except MISSHAPEN as error:
-                yield key, misshapen(key, error)
+            yield key, tried(key, self._example, key)
 
     def _example(self, key: str) -> Example:
         data, picture = self._json(key), self.source / f"{key}.jpg"

@@ -12,7 +12,7 @@ from etils import epath
 
 from data_pipelines.errors import DataError
 from data_pipelines.example import Example, Expression, Image, Instance
-from data_pipelines.readers import MISSHAPEN, mask_formats, misshapen
+from data_pipelines.readers import mask_formats, tried
 from data_pipelines.readers.coco import annotations
 
 _PER_PARTITION = 256  # pictures
@@ -58,12 +58,7 @@ class Refer:
         pictures = {picture["id"]: picture for picture in data["images"]}
         for (split, number), refs in list(self._records().items())[start:stop]:
             key = f"{split}/{pictures.get(number, {}).get('file_name', number)}"
-            try:
-                yield key, self._example(key, split, number, refs, pictures, data)
-            except DataError as error:
-                yield key, error
-            except MISSHAPEN as error:
-                yield key, misshapen(key, error)
+            yield key, tried(key, self._example, key, split, number, refs, pictures, data)
 
     def _file(self) -> epath.Path:
         names = [self.source / f"{kind}({self.by}).{end}" for kind, end in (("refs", "p"), ("grefs", "json"))]

@@ -74,12 +74,7 @@ class Chat:
 
         arrays: what the sequences show, rows first: image [B, n, H, W, 3] and high; bags of text slots.
         """
-        length = bucket(max(map(len, laid)), LEAST)
-        batch: dict[str, Any] = {}
-        for name in ("ids", "roles", "features"):
-            batch[name] = np.zeros((len(laid), length), np.int32)
-            for to, one in zip(batch[name], laid):
-                to[: len(one)] = one.arrays[name]
+        batch = padded(laid, ("ids", "roles", "features"))
         with self.model.scope():
             x = self._embed(self.model.params, jax.tree.map(jnp.asarray, batch | dict(arrays)))
             words = [[i for i in one.ids.tolist() if i in self.vocabulary.text] for one in laid]
@@ -134,6 +129,16 @@ class Chat:
     def session(self, system: str = prompts.SYSTEM) -> Session:
         """A conversation that goes on."""
         return Session(self, system)
+
+
+def padded(laid: Sequence[Laid], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Arrays of sequences by name, int32 [B, T] filled up with zeros to a length that many others have."""
+    length = bucket(max(map(len, laid)), LEAST)
+    out = {name: np.zeros((len(laid), length), np.int32) for name in names}
+    for name, rows_of in out.items():
+        for to, one in zip(rows_of, laid):
+            to[: len(one)] = one.arrays[name]
+    return out
 
 
 class Session:

@@ -15,6 +15,7 @@ from focus_jax.evaluation.protocol import Segments
 
 LINE, MARGIN = 16, 4  # height of a line of the legend and space around it, pixels
 NOTHING = "nothing there"
+RECORD = "segment.json"  # what was found, in the output folder
 
 
 def colours(count: int) -> list[tuple[int, int, int]]:

@@ -19,18 +19,16 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines import buckets, segmentation, transforms
-from data_pipelines import language as rows
 from focus_jax.errors import UserError
 from focus_jax.evaluation.protocol import Prompt, Question, Segments
-from focus_jax.inference.structure import answers, bucket
-from focus_jax.models.mask_decoder import KINDS
+from focus_jax.inference.chat import padded
+from focus_jax.inference.structure import answers
 from focus_jax.sequence import prompts as ask
 from focus_jax.sequence import vocabulary as vocab
-from focus_jax.sequence.layout import Laid, Writer
+from focus_jax.sequence.layout import KINDS, Laid, Writer
 
 NAMES = 64  # ids of an answer's names at most
 UNNAMED = "it"  # what was found where the answer names nothing
-LEAST = 32  # positions that a row is rounded up to at least
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Segmenter:
     """Segmentation by a model of stage 3. Made by focus_jax.Model."""
 
     def __init__(self, model: Any):
-        self.model, self.chat, self.stage, self.rules = model, model.talk, model.stage, Rules()
+        self.model, self.chat, self.stage = model, model.talk, model.stage
         if getattr(self.stage.focus, "mask_decoder", None) is None:
             raise UserError(f"{model.label}: this model has no mask decoder; its parts are {', '.join(model.params)}.")
         self.streams = [s for s in self.chat.streams if s["shape_class"] == segmentation.CLASS]
@@ -57,7 +55,7 @@ class Segmenter:
         self.limits, self.high = self.streams[0]["segmentation"], self.streams[0]["high"]
         self.structure = answers(self.chat.vocabulary, stops=(vocab.SEG,))
         last = lambda found: (found.masks[-1], found.scores[-1])
-        self._run = jax.jit(lambda params, batch: last(self.stage.answers(params, batch)[1]))
+        self._run = jax.jit(lambda params, batch: last(self.stage.predict(params, batch)[1]))
 
     def __call__(
         self, images: np.ndarray, prompts: Sequence[Prompt], *, names: bool = True, rules: Rules | None = None
@@ -67,7 +65,6 @@ class Segmenter:
         names: False leaves the answer's words out (an ablation). rules: default Rules().
         Raises: UserError for a prompt that means nothing.
         """
-        self.rules = rules or Rules()
         if len(images) != len(prompts):
             raise UserError(f"prompts: {len(prompts)} for {len(images)} images, expected one each.")
         where = self.chat.bucket(*images.shape[1:3])
@@ -84,7 +81,7 @@ class Segmenter:
             batch = jax.tree.map(jnp.asarray, self._batch(laid, prompts, shown, regions))
             masks, scores = (np.asarray(x) for x in self._run(self.model.params, batch))
         return [
-            self._segments(prompt, answer, masks[b], scores[b], fit)
+            self._segments(prompt, answer, masks[b], scores[b], fit, rules or Rules())
             for b, (prompt, answer) in enumerate(zip(prompts, said))
         ]
 
@@ -104,14 +101,14 @@ class Segmenter:
     def _region(self, prompt: Prompt, fit: transforms.Fit) -> np.ndarray:
         """The coverage of a marked region, uint8 [R, h, w] as in data_pipelines/segmentation.py; zeros without one."""
         size = buckets.high_size(fit.bucket, self.high)
-        out = np.stack([segmentation.coverage(np.zeros(size, bool))] * self.limits["regions"])
+        out = np.zeros((self.limits["regions"], *segmentation.coverage_size(size)), np.uint8)
         if isinstance(prompt, np.ndarray):
             if prompt.dtype != bool or prompt.shape != fit.size:
                 raise UserError(f"prompts: a region {prompt.dtype}{list(prompt.shape)}, expected bool{list(fit.size)}.")
             if not prompt.any():
                 raise UserError("prompts: a region without a pixel, expected one that marks something.")
             canvas = np.zeros(size, bool)
-            height, width = (max(1, round(i * s / b)) for i, s, b in zip(fit.inside, size, fit.bucket))
+            height, width = fit.inside_of(size)
             whole = Image.fromarray(prompt.astype(np.uint8) * 255)
             small = np.asarray(whole.resize((width, height), Image.Resampling.BOX))
             # What is smaller than a pixel there must not vanish.
@@ -123,14 +120,8 @@ class Segmenter:
         self, laid: Sequence[Laid], prompts: Sequence[Prompt], shown: dict[str, np.ndarray], regions: np.ndarray
     ) -> dict[str, np.ndarray]:
         """Rows as data_pipelines/segmentation.py makes them, without targets."""
-        length, count = bucket(max(map(len, laid)), LEAST), len(laid)
-        batch: dict[str, np.ndarray] = {"regions": regions, **shown}
-        for name, (_, dtype) in rows.fields(self.streams[0]).items():
-            if name in laid[0].arrays:
-                fill = -100 if name == "labels" else 0
-                batch[name] = np.full((count, length), fill, dtype)
-                for to, one in zip(batch[name], laid):
-                    to[: len(one)] = one.arrays[name]
+        names = ("ids", "roles", "features", "conditions", "segments", "positions")
+        batch = padded(laid, names) | {"regions": regions} | shown
         conditions = [len(prompt) + 1 if isinstance(prompt, list) else 1 for prompt in prompts]
         batch["known"] = np.arange(self.limits["conditions"])[None] < np.array(conditions)[:, None]
         batch["kind"] = np.array([KINDS.index(_kind(prompt)) for prompt in prompts], np.int32)
@@ -140,9 +131,7 @@ class Segmenter:
     def _inside(self, fit: transforms.Fit) -> tuple[int, tuple[int, int]]:
         """Of X_H: the padded square's side, and the height and width of what is picture, pixels."""
         size = buckets.high_size(fit.bucket, self.high)
-        height, width = (max(1, round(i * s / b)) for i, s, b in zip(fit.inside, size, fit.bucket))
-        stride = self.stage.focus.tokenizer.convnext.stride
-        return -(-max(size) // stride) * stride, (height, width)
+        return self.stage.focus.tokenizer.padded_side(*size), fit.inside_of(size)
 
     def _upright(self, masks: np.ndarray, fit: transforms.Fit) -> np.ndarray:
         """Logits [N, h, w] on the padded square -> float32 [N, H, W] on the picture; of few queries at a time."""
@@ -160,14 +149,14 @@ class Segmenter:
         return np.sum(_sigmoid(masks) * there, axis=(1, 2)) / np.maximum(there.sum(axis=(1, 2)), 1)
 
     def _segments(
-        self, prompt: Prompt, answer: str, masks: np.ndarray, scores: np.ndarray, fit: transforms.Fit
+        self, prompt: Prompt, answer: str, masks: np.ndarray, scores: np.ndarray, fit: transforms.Fit, rules: Rules
     ) -> Segments:
         """masks: logits [N, h, w] on the padded square; scores: z [N, K]."""
         kind = _kind(prompt)
         if kind == "classes":
-            return self._panoptic(list(prompt), masks, scores, fit)
+            return self._panoptic(list(prompt), masks, scores, fit, rules)
         sure = _sigmoid(scores[:, 0]) * self._quality(masks, fit)
-        chosen = [int(np.argmax(sure))] if kind == "regions" else np.flatnonzero(sure >= self.rules.words).tolist()
+        chosen = [int(np.argmax(sure))] if kind == "regions" else np.flatnonzero(sure >= rules.words).tolist()
         if not chosen:
             return Segments(np.zeros(fit.size, np.int32), (), ())
         mask = np.any(self._upright(masks[chosen], fit) > 0, axis=0)
@@ -175,13 +164,15 @@ class Segmenter:
         name = name if name not in ("", ask.NOTHING) else UNNAMED
         return Segments(mask.astype(np.int32), (name,), (float(sure[chosen].max()),))
 
-    def _panoptic(self, classes: list[str], masks: np.ndarray, scores: np.ndarray, fit: transforms.Fit) -> Segments:
+    def _panoptic(
+        self, classes: list[str], masks: np.ndarray, scores: np.ndarray, fit: transforms.Fit, rules: Rules
+    ) -> Segments:
         """Every pixel to the query that claims it most, weighed by its class's share (Mask2Former's rule)."""
         z = scores[:, : len(classes) + 1]
         shares = np.exp(z - z.max(axis=1, keepdims=True))
         shares /= shares.sum(axis=1, keepdims=True)
         label, share = shares.argmax(axis=1), shares.max(axis=1)
-        kept = [q for q in range(len(masks)) if label[q] < len(classes) and share[q] >= self.rules.classes]
+        kept = [q for q in range(len(masks)) if label[q] < len(classes) and share[q] >= rules.classes]
         ids, names, found = np.zeros(fit.size, np.int32), [], []
         if not kept:
             return Segments(ids, (), ())
@@ -190,7 +181,7 @@ class Segmenter:
         for i, q in enumerate(kept):
             whole = upright[i] > 0
             won = (winner == i) & whole
-            if not won.any() or won.sum() < self.rules.overlap * whole.sum():
+            if not won.any() or won.sum() < rules.overlap * whole.sum():
                 continue
             names.append(classes[label[q]])
             found.append(float(share[q]))

@@ -133,18 +133,23 @@ class DualTokenizer(nn.Module):
         maps, extent = self._maps(high if self.high else images)
         return low, self.fusion(low, maps, extent), maps, extent
 
+    def padded_side(self, height: int, width: int) -> int:
+        """Side of the square that the hierarchical encoder sees of pictures of height x width pixels."""
+        stride = self.convnext.stride
+        return -(-max(height, width) // stride) * stride
+
     def _maps(self, high: jax.Array | None) -> tuple[dict[str, jax.Array], jax.Array]:
         """The hierarchical encoder's maps, and the share of their height and width that is no padding [B, 2]."""
         if high is None:
             raise UserError("tokenizer: the form focus needs the high-resolution pictures beside the images")
         b, height, width = high.shape[:3]
-        long, stride = max(height, width), self.convnext.stride
+        long = max(height, width)
         if long != (self.high or long):
             raise UserError(
                 f"tokenizer: high-resolution pictures of {height} x {width} pixels, expected a long edge of {self.high}"
             )
         # Below and on the right the mean colour, which is zero once normalised, makes a square of whole cells.
-        side = -(-long // stride) * stride
+        side = self.padded_side(height, width)
         pixels = jnp.pad(convnext_pixels(high), ((0, 0), (0, side - height), (0, side - width), (0, 0)))
         extent = jnp.tile(jnp.array([[height / side, width / side]]), (b, 1))
         return jax.lax.stop_gradient(self.convnext(pixels)), extent

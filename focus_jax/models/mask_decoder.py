@@ -26,8 +26,8 @@ from focus_jax.models.parameters import named, torch_uniform
 from focus_jax.models.stack import call_layer
 from focus_jax.ops.attention import attention
 from focus_jax.ops.resize import bilinear
+from focus_jax.sequence.layout import KINDS
 
-KINDS = ("classes", "words", "regions")  # of conditions: a list of classes, an expression, marked regions
 _XAVIER = nn.initializers.xavier_uniform()
 
 

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from focus_jax.errors import UserError
+from focus_jax.models.fusion import centres
 from focus_jax.models.layers import Dense, GroupNorm, LayerNorm, at_token_boundary
 from focus_jax.models.parameters import Conv, named
 from focus_jax.models.stack import run_stack
@@ -43,12 +44,6 @@ def places(height: int, width: int, dim: int) -> jax.Array:
     half = (height, width, dim // 2)
     both = np.concatenate([np.broadcast_to(y[:, None], half), np.broadcast_to(x[None], half)], axis=-1)
     return jnp.asarray(both.reshape(-1, dim), jnp.float32)
-
-
-def centres(shapes: Shapes) -> np.ndarray:
-    """(x, y) of all cells' centres in shares of their map, level after level: [S, 2] float32."""
-    grids = [np.stack(np.meshgrid((np.arange(w) + 0.5) / w, (np.arange(h) + 0.5) / h), axis=-1) for h, w in shapes]
-    return np.concatenate([grid.reshape(-1, 2) for grid in grids]).astype(np.float32)
 
 
 def _rays(heads: int, levels: int, points: int) -> Any:
@@ -96,7 +91,8 @@ class DeformableLayer(nn.Module):
         )
         offsets = offsets + self.param("offsets_bias", spread, (2 * count,), self.param_dtype).astype(jnp.float32)
         sizes = np.array([(w, h) for h, w in self.shapes], np.float32)
-        points = centres(self.shapes)[:, None, None, None] + offsets.reshape(*each, 2) / sizes[:, None]
+        own = jnp.concatenate([centres(*shape)[:, ::-1] for shape in self.shapes])  # (x, y) of each cell
+        points = own[:, None, None, None] + offsets.reshape(*each, 2) / sizes[:, None]
         weights = Dense(count, kernel_init=zeros, **types, name="weights")(asking).astype(jnp.float32)
         weights = jax.nn.softmax(weights.reshape(b, s, self.heads, -1), axis=-1).reshape(each)
         found = deformable_attention(value, self.shapes, points, weights).reshape(b, s, width)

@@ -21,6 +21,8 @@ from focus_jax.sequence import vocabulary as vocab
 from focus_jax.sequence.text import TextTokenizer
 from focus_jax.sequence.vocabulary import Vocabulary
 
+# What the conditions of an answer with masks are: a list of classes, an expression, marked regions.
+KINDS = ("classes", "words", "regions")
 IGNORE = -100  # label of a position that learns nothing
 
 

@@ -108,12 +108,17 @@ class Stage(language.Stage):
 
     def answers(self, params: Mapping[str, Any], batch: Batch) -> tuple[tuple, Predictions]:
         """((learnt positions, their labels, their cross-entropy), predicted masks) of rows with one picture each."""
+        hidden, predictions = self.predict(params, batch)
+        return self.losses(params, hidden, batch), predictions
+
+    def predict(self, params: Mapping[str, Any], batch: Batch) -> tuple[jax.Array, Predictions]:
+        """(hidden states [B, T, D], predicted masks) of rows with one picture each; no labels are needed."""
         params = resolve(params, self.config.alias)
         vectors, maps = self._seen(params, batch)
         x = self.focus.embeddings(params, batch["ids"], batch["roles"], batch["features"], vectors)
         hidden = self.hidden(params, x, batch)
         queries, conditions = read(hidden, batch, self.focus.mask_decoder.queries)
-        return self.losses(params, hidden, batch), self.focus.masks(params, maps, queries, conditions, batch["kind"])
+        return hidden, self.focus.masks(params, maps, queries, conditions, batch["kind"])
 
     def mask_terms(
         self, predictions: Predictions, batch: Batch, keys: jax.Array
@@ -122,9 +127,7 @@ class Stage(language.Stage):
         masks, where they are targets at all."""
         height, width = batch["high"].shape[2:4]
         targets = jnp.unpackbits(batch["targets"], axis=-1)[..., :width]
-        side = max(height, width)
-        stride = self.focus.tokenizer.convnext.stride
-        side = -(-side // stride) * stride
+        side = self.focus.tokenizer.padded_side(height, width)
         targets = jnp.pad(targets, ((0, 0), (0, 0), (0, side - height), (0, side - width)))
         known, there, of = batch["known"], batch["there"], batch["of"]
         is_kind = [(batch["kind"] == i) & jnp.any(known, axis=1) for i in range(len(KINDS))]

@@ -100,7 +100,7 @@ def test_classes_share_the_picture(model):
     """The second query's mask is all but taken by the surer first, the third is the background's, the fourth stands."""
     found = logits((0, 0, 4, 8), (0, 0, 4, 7), (4, 0, 8, 8), (6, 6, 8, 8))
     scores = np.array([[9, 0, 0], [2, 0, 0], [0, 0, 9], [0, 9, 0]], np.float32)
-    one = Segmenter(model)._segments(["a", "b"], "", found, scores, FIT)
+    one = Segmenter(model)._segments(["a", "b"], "", found, scores, FIT, Rules())
     assert one.names == ("a", "b") and (one.ids[:32] == 1).all() and (one.ids[50:, 50:] == 2).all()
     assert abs((one.ids > 0).sum() - 36 * 64) < 40
 
@@ -108,19 +108,19 @@ def test_classes_share_the_picture(model):
 def test_words_mean_all_that_are_sure_or_nothing(model):
     found, scores = logits((0, 0, 2, 2), (4, 4, 8, 8), (0, 6, 2, 8)), np.array([[3.0], [1.0], [-2.0]])
     segmenter = Segmenter(model)
-    one = segmenter._segments("two", "circle.", found, scores, FIT)
+    one = segmenter._segments("two", "circle.", found, scores, FIT, Rules())
     assert abs(one.mask.sum() - 20 * 64) < 40 and one.names == ("circle",)
     assert one.scores[0] == pytest.approx(0.95, abs=0.01)  # sigmoid(3) times that of the mask
-    none = segmenter._segments("two", "none.", found, scores - 9, FIT)
+    none = segmenter._segments("two", "none.", found, scores - 9, FIT, Rules())
     assert not none.mask.any() and none.names == ()
-    assert segmenter._segments("two", "none.", found, scores, FIT).names == ("it",)
-    segmenter.rules = Rules(words=0.9)
-    assert abs(segmenter._segments("two", "circle.", found, scores, FIT).mask.sum() - 4 * 64) < 20
+    assert segmenter._segments("two", "none.", found, scores, FIT, Rules()).names == ("it",)
+    strict = Rules(words=0.9)
+    assert abs(segmenter._segments("two", "circle.", found, scores, FIT, strict).mask.sum() - 4 * 64) < 20
 
 
 def test_a_region_is_its_best_mask(model):
     found, scores = logits((0, 0, 2, 2), (4, 4, 8, 8)), np.array([[-3.0], [-1.0]])
-    one = Segmenter(model)._segments(np.ones((64, 64), bool), "circle.", found, scores, FIT)
+    one = Segmenter(model)._segments(np.ones((64, 64), bool), "circle.", found, scores, FIT, Rules())
     assert abs(one.mask.sum() - 16 * 64) < 20
 
 

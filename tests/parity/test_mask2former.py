@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from ml_collections import ConfigDict
 
 torch = pytest.importorskip("torch")
@@ -148,7 +149,7 @@ def test_decoder():
     contents = their.queries_features.weight.detach().numpy()
     conditions, kind = normal((2, 4, WIDTH), 20), np.array([0, 2])
     shape = jax.eval_shape(net.init, jax.random.key(0), np.stack([contents] * 2), conditions, kind, features, levels)
-    own = jax.tree.map(lambda x: 0.1 * normal(x.shape, len(x.shape)), flax_unbox(shape)["params"])
+    own = jax.tree.map(lambda x: 0.1 * normal(x.shape, len(x.shape)), nn.unbox(shape)["params"])
     own["query"] = {"kernel": np.eye(WIDTH, dtype=np.float32), "bias": np.zeros(WIDTH, np.float32)}
     own["decoder"] = params["mask_decoder"]["decoder"]
 
@@ -169,12 +170,6 @@ def test_decoder():
     for key in [k for k in want if "in_proj_bias" in k or k.endswith("k_proj.bias")]:  # a key's bias has none
         del want[key]
     assert_gradients(got, want)
-
-
-def flax_unbox(tree):
-    from flax import linen as nn
-
-    return nn.unbox(tree)
 
 
 def test_every_key_of_the_release_in_both_namings():
