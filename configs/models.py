@@ -209,3 +209,33 @@ def sequence(
 
 
 MASKS = {"full": 100, "tiny": 12}  # mask tokens of an answer (FOCUS: 100 queries)
+
+
+def language_stream(size: str, bucket: tuple[int, int], rows: int, share: int, **row: int) -> dict:
+    """A stream of conversations about pictures of a bucket (data_pipelines/language.py); row: as in `sequence`."""
+    return {
+        "shape_class": "language",
+        "height": bucket[0],
+        "width": bucket[1],
+        "high": tokenizer(size).high,
+        "batch_size": rows,
+        "share": share,
+        "sequence": sequence(size, bucket, **row),
+    }
+
+
+def mask_loss(size: str) -> ConfigDict:
+    """What masks cost (focus_jax/stages/masks.py): Mask2Former's weights, costs (class, mask, Dice) and points; words
+    and regions weigh as classes do, as in PSALM (arXiv 2403.14598)."""
+    weights = dict(mask=5.0, dice=5.0, classes=2.0, words=2.0, regions=2.0)
+    points = 12_544 if size == "full" else 256
+    return ConfigDict(dict(points=points, no_object=0.1, costs=(2.0, 5.0, 5.0), weights=weights))
+
+
+def masks_stream(size: str, bucket: tuple[int, int], rows: int, share: int, length: int, learnt: int) -> dict:
+    """A stream of questions that masks answer (data_pipelines/segmentation.py), one picture a row."""
+    # COCO's panoptic list has 133 classes; an answer's list may have the background beside them.
+    full = dict(conditions=134, targets=MASKS["full"], regions=10, names=0.9)
+    tiny = dict(conditions=8, targets=8, regions=4, names=0.9)
+    words = language_stream(size, bucket, rows, share, length=length, learnt=learnt, pack=1, images=1)
+    return words | {"shape_class": "segmentation", "segmentation": full if size == "full" else tiny}

@@ -19,7 +19,7 @@ BUCKET = (64, 64)
 # the slots out within some hundred steps, and nothing that questions ask is learnt before that. Later much of a caption
 # is chance (its order, its wording), which drowns what questions teach, so they all but go. Then counting, which
 # teaches what a yes or no about something's being there hardly does. Then the lessons about places and comparing, and
-# last relations, which need all of it.
+# last relations, which need all of it, and comparing once more.
 MIXES = (
     ((0,), {"caption": 1.0}),
     (
@@ -58,6 +58,21 @@ MIXES = (
             "questions_count": 0.25,
             "questions_existence": 0.25,
             "questions_relation": 2.0,
+            "places": 1.0,
+            "distances": 1.25,
+            "pairs": 0.5,
+            "descriptions": 1.25,
+        },
+    ),
+    (
+        (5,),
+        {
+            "caption": 0.1,
+            "questions": 2.0,
+            "questions_count": 0.25,
+            "questions_existence": 0.25,
+            "questions_relation": 1.0,
+            "questions_comparison": 2.0,
             "places": 1.0,
             "distances": 1.25,
             "pairs": 0.5,
@@ -113,10 +128,11 @@ def get_config() -> ConfigDict:
         {"steps": 4_000, "streams": [stream(**few, learnt=40, pack=1, images=1)]},
         {"steps": 6_500, "streams": [stream(**few, learnt=40, pack=1, images=1)]},
         {"steps": 3_500, "streams": [stream(**few, learnt=40, pack=1, images=1)]},
-        {"steps": 6_000, "streams": [stream(length=288, learnt=40, pack=1, images=1)]},
+        {"steps": 8_000, "streams": [stream(length=288, learnt=40, pack=1, images=1)]},
+        {"steps": 2_200, "streams": [stream(length=288, learnt=40, pack=1, images=1)]},
     ]
     c.data.sources = [_world(task, weight, phases) for phases, mix in MIXES for task, weight in mix.items()]
-    c.data.validation = [_world("questions", 1.0, (0, 1, 2, 3, 4), count=256)]
+    c.data.validation = [_world("questions", 1.0, (0, 1, 2, 3, 4, 5), count=256)]
     c.data.max_crop_loss = 0.0
     c.data.flip = 0.0
     c.data.random_crop = False

@@ -88,16 +88,16 @@ def get_config(size: str = "full") -> ConfigDict:
 
     c.data = ConfigDict()
     if tiny:
-        stream = _stream("tiny", (64, 64), rows=16, share=1, length=304, learnt=64, pack=1, images=1)
+        stream = models.language_stream("tiny", (64, 64), rows=16, share=1, length=304, learnt=64, pack=1, images=1)
         # Much of a caption is chance (its order, its wording), which drowns what questions teach.
-        c.data.phases = [{"steps": 800 if size == "tiny" else 4_000, "streams": [stream]}]
-        c.data.sources = [_world("questions", 0.75), _world("caption", 0.25)]
-        c.data.validation = [_world("questions", 1.0, count=256)]
+        c.data.phases = [{"steps": 600 if size == "tiny" else 2_000, "streams": [stream]}]
+        c.data.sources = [mixtures.world("questions", 0.75), mixtures.world("caption", 0.25)]
+        c.data.validation = [mixtures.world("questions", 1.0, count=256)]
     else:
         # 512 examples a step (Table 6): 256 rows of two. A picture of 256 px takes 368 positions and its queries 128.
-        per_row = dict(length=1_536, learnt=768, pack=2, images=2)
+        per_row = dict(rows=256, length=1_536, learnt=768, pack=2, images=2)
         shares = dict(zip(buckets.ANCHORS_256, SHARES.values()))
-        streams = [_stream("full", bucket, rows=256, share=share, **per_row) for bucket, share in shares.items()]
+        streams = [models.language_stream("full", bucket, share=share, **per_row) for bucket, share in shares.items()]
         c.data.phases = [{"steps": 58_600, "streams": streams}]  # one epoch of 30M (Table 5)
         c.data.sources = mixtures.sources(mixtures.STAGE2)
         c.data.validation = mixtures.sources({"llava_instruct_150k": 1.0})
@@ -129,20 +129,3 @@ def get_config(size: str = "full") -> ConfigDict:
     c.hlo_dump = False
     c.compile_cache = "~/.cache/focus_jax/xla"
     return c
-
-
-def _world(task: str, weight: float, **options: int) -> dict:
-    options = {"preset": "easy", "tasks": [task], **options}
-    return {"name": f"world_{task}", "path": "", "reader": "world", "weight": weight, "options": options}
-
-
-def _stream(size: str, bucket: tuple[int, int], rows: int, share: int, **sequence: int) -> dict:
-    return {
-        "shape_class": "language",
-        "height": bucket[0],
-        "width": bucket[1],
-        "high": models.tokenizer(size).high,
-        "batch_size": rows,
-        "share": share,
-        "sequence": models.sequence(size, bucket, **sequence),
-    }

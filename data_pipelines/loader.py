@@ -94,12 +94,15 @@ class Loader:
     def _sources(self, group: str, split: str, stream: dict) -> list[tuple[dict, object]]:
         """The config's sources that have records for the stream, each with its data.
 
-        A source without records of a bucket takes no part in that bucket's streams, nor one of other phases.
+        A source without records of a bucket takes no part in that bucket's streams, nor one of other phases or of
+        another shape class.
         """
         grids = rows_lib.grids(stream)
         found = []
         for source in self.config[group]:
             if stream["phase"] not in source.get("phases", [stream["phase"]]):
+                continue
+            if source.get("shape_class", stream["shape_class"]) != stream["shape_class"]:
                 continue
             if source["name"] in self._objects:
                 data = self._objects[source["name"]](source.get("split", split), stream)
@@ -160,16 +163,18 @@ class Loader:
     def once(self, split: str = "validation", phase: int = -1) -> "BatchIterator":
         """One pass over the records of a split of `data.validation`, in order, centre crops, nothing flipped.
 
-        For each distinct (H, W, batch size) of the phase: all records of all sources, the last batch filled up with
-        rows of weight 0, so shapes are those of training. A bad record keeps its row, with weight 0 and bad 1. Sizes
-        without records are left out. Raises: DataError where no size has any, or for data that cannot be opened.
+        For each distinct (shape class, H, W, batch size) of the phase: all records of all sources, the last batch
+        filled up with rows of weight 0, so shapes are those of training. A bad record keeps its row, with weight 0 and
+        bad 1. Sizes without records are left out. Raises: DataError where no size has any, or for data that cannot be
+        opened.
         """
         phases = [stream["phase"] for stream in self.schedule.streams]
         phase = sorted(set(phases))[phase]
         streams: dict[tuple, dict] = {}
         for stream in self.schedule.streams:
             if stream["phase"] == phase:
-                streams.setdefault((stream["height"], stream["width"], stream["batch_size"]), stream)
+                shape = (stream["shape_class"], stream["height"], stream["width"], stream["batch_size"])
+                streams.setdefault(shape, stream)
         opened = [(stream, self._sources("validation", split, stream)) for stream in streams.values()]
         found = [(stream, [data for _, data in sources]) for stream, sources in opened if sources]
         if not found:

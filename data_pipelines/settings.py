@@ -8,8 +8,8 @@ from data_pipelines.errors import DataError
 
 # The fields of config.data; None marks those without a default.
 FIELDS: dict[str, Any] = {
-    # [{name, path, weight, reader, split, options, phases}, ...]: all but name and path optional; phases: numbers of
-    # those in which the source is read, default all
+    # [{name, path, weight, reader, split, options, phases, shape_class}, ...]: all but name and path optional; phases:
+    # numbers of those in which the source is read, shape_class: of the streams that read it; default all
     "sources": None,
     "validation": (),  # the same without weight and phases, read in full by `once`
     "allow_missing": (),  # names of sources whose directory need not be there
@@ -24,7 +24,7 @@ FIELDS: dict[str, Any] = {
     "bad_record_budget": 100,  # the trainer stops all hosts when their sum passes it
     "verify": "auto",  # checksums of shards: auto, always, never (shards.py)
 }
-SOURCE_FIELDS = ("name", "path", "weight", "reader", "split", "options", "phases")
+SOURCE_FIELDS = ("name", "path", "weight", "reader", "split", "options", "phases", "shape_class")
 
 
 def plain(config: Any) -> Any:
@@ -60,6 +60,12 @@ def check(config: Any) -> dict:
             if not isinstance(phases, list) or not phases or any(n not in range(len(data["phases"])) for n in phases):
                 last = len(data["phases"]) - 1
                 raise DataError(f"data.{group}[{i}].phases: is {phases!r}, expected a list of numbers in 0..{last}.")
+            classes = {s.get("shape_class") for phase in data["phases"] for s in phase.get("streams", [])}
+            if (shape_class := source.get("shape_class")) is not None and shape_class not in classes:
+                expected = ", ".join(sorted(map(str, classes)))
+                raise DataError(
+                    f"data.{group}[{i}].shape_class: is {shape_class!r}, expected that of a stream: {expected}."
+                )
     names = [source["name"] for group in ("sources", "validation") for source in data[group]]
     if absent := [name for name in data["allow_missing"] if name not in names]:
         raise DataError(f"data.allow_missing: {absent[0]} is none of its sources, {', '.join(names)}.")

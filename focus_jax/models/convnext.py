@@ -29,6 +29,19 @@ def convnext_pixels(images: jax.Array) -> jax.Array:
     return ((images.astype(jnp.float32) + 1) / 2 - jnp.asarray(MEAN)) / jnp.asarray(STD)
 
 
+def square_side(height: int, width: int, stride: int) -> int:
+    """Side of the smallest square of whole cells that holds height x width pixels."""
+    return -(-max(height, width) // stride) * stride
+
+
+def square_pixels(images: jax.Array, side: int) -> tuple[jax.Array, jax.Array]:
+    """`convnext_pixels` of images [B, H, W, 3] made a square of `side`, below and on the right with the mean colour,
+    which is zero once normalised; and the share of its height and width that is no padding [B, 2]."""
+    b, height, width = images.shape[:3]
+    pixels = jnp.pad(convnext_pixels(images), ((0, 0), (0, side - height), (0, side - width), (0, 0)))
+    return pixels, jnp.tile(jnp.array([[height / side, width / side]]), (b, 1))
+
+
 class Depthwise(nn.Module):
     """Depthwise convolution of side `kernel` that keeps the size [B, H, W, C]; bias zero at the start."""
 

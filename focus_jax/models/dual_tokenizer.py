@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from focus_jax.errors import UserError
-from focus_jax.models.convnext import ConvNeXt, convnext_pixels
+from focus_jax.models.convnext import ConvNeXt, square_pixels, square_side
 from focus_jax.models.convnext import convnext as make_convnext
 from focus_jax.models.fusion import Fusion
 from focus_jax.models.layers import normalised
@@ -135,23 +135,19 @@ class DualTokenizer(nn.Module):
 
     def padded_side(self, height: int, width: int) -> int:
         """Side of the square that the hierarchical encoder sees of pictures of height x width pixels."""
-        stride = self.convnext.stride
-        return -(-max(height, width) // stride) * stride
+        return square_side(height, width, self.convnext.stride)
 
     def _maps(self, high: jax.Array | None) -> tuple[dict[str, jax.Array], jax.Array]:
         """The hierarchical encoder's maps, and the share of their height and width that is no padding [B, 2]."""
         if high is None:
             raise UserError("tokenizer: the form focus needs the high-resolution pictures beside the images")
-        b, height, width = high.shape[:3]
+        height, width = high.shape[1:3]
         long = max(height, width)
         if long != (self.high or long):
             raise UserError(
                 f"tokenizer: high-resolution pictures of {height} x {width} pixels, expected a long edge of {self.high}"
             )
-        # Below and on the right the mean colour, which is zero once normalised, makes a square of whole cells.
-        side = self.padded_side(height, width)
-        pixels = jnp.pad(convnext_pixels(high), ((0, 0), (0, side - height), (0, side - width), (0, 0)))
-        extent = jnp.tile(jnp.array([[height / side, width / side]]), (b, 1))
+        pixels, extent = square_pixels(high, self.padded_side(height, width))
         return jax.lax.stop_gradient(self.convnext(pixels)), extent
 
     def encode(self, images: jax.Array, high: jax.Array | None = None) -> dict[str, jax.Array]:

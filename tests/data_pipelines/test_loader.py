@@ -1,6 +1,7 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
 import collections
+import contextlib
 import functools
 import itertools
 import json
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from configs import mixtures, models
 from data_pipelines import buckets
 from data_pipelines.errors import DataError
 from data_pipelines.loader import Loader
@@ -87,6 +89,28 @@ def test_a_source_may_belong_to_some_phases():
     assert set.union(*seen[:7]) == {10, 20} and set.union(*seen[7:]) == {20}
     with pytest.raises(DataError, match="a has no train records for bucket"):
         loader(sources=sources[:1])
+
+
+def test_a_source_may_belong_to_one_shape_class():
+    """World examples of both kinds in turn, each from its own source; a pass over the held-out ones sees both."""
+    streams = [
+        models.language_stream("tiny", (64, 64), rows=4, share=1, length=304, learnt=64, pack=1, images=1),
+        models.masks_stream("tiny", (64, 64), rows=4, share=1, length=208, learnt=24),
+    ]
+    words = mixtures.world("questions", 1.0, shape_class="language", count=4)
+    masks = mixtures.world("referring", 1.0, "masks", shape_class="segmentation", count=4)
+    made = loader(
+        sources=[words, masks], validation=[words, masks], phases=[{"steps": 4, "streams": streams}], flip=0.0
+    )
+    assert [[source.name for source in mixture.sources] for mixture in made._batches.mixtures] == [
+        ["world_questions"],
+        ["world_referring"],
+    ]
+    with contextlib.closing(made.once()) as batches:
+        assert sorted("targets" in batch for _, _, batch in batches) == [False, True]
+    wrong = masks | {"shape_class": "slots"}
+    with pytest.raises(DataError, match=r"sources\[1\].shape_class: is 'slots', expected .* language, segmentation"):
+        loader(sources=[words, wrong], phases=[{"steps": 4, "streams": streams}], flip=0.0)
 
 
 def test_rows_are_permuted_differently_in_each_batch():

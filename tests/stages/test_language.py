@@ -214,7 +214,9 @@ def test_a_vocabulary_that_is_not_the_model_s_is_refused():
         config_lib.validate(config, 1)
 
 
-@pytest.mark.parametrize(("config", "devices"), [("configs/stage2.py", 256), ("configs/language.py", 64)])
+@pytest.mark.parametrize(
+    ("config", "devices"), [("configs/stage2.py", 256), ("configs/stage3.py", 64), ("configs/language.py", 64)]
+)
 def test_full_size_configs_are_valid_on_a_slice(config, devices):
     config_lib.validate(config_lib.load(config), devices)
 

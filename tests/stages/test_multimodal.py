@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from ml_collections import ConfigDict
 
 from configs import models
 from data_pipelines import rows
 from data_pipelines.world.examples import World
-from focus_jax.stages import multimodal
+from focus_jax.stages import masks, multimodal
+from focus_jax.training import config as config_lib
 from focus_jax.training.parts import flatten, unflatten
 from focus_jax.training.step import loss_and_gradients
 from tests.stages.test_language import drawn, small
@@ -21,28 +21,30 @@ from tests.stages.test_language import drawn, small
 SIDE, HIGH = 32, 64
 
 
+def few(c):
+    """The same mask decoders with few layers."""
+    c.model.mask_pixel_decoder.update(width=16, heads=2, mlp=24, depth=1, groups=4)
+    c.model.mask_decoder.update(width=16, heads=2, mlp=24, depth=2)
+    c.loss.points = 64
+    return c
+
+
 def config():
-    c = small("configs/stage2.py:tiny")
-    with c.unlocked():
-        c.stage, c.model.tokenizer.high = "multimodal", HIGH
-        c.model.mask_pixel_decoder = models.mask_pixel_decoder("tiny")
-        c.model.mask_pixel_decoder.update(width=16, heads=2, mlp=24, depth=1, groups=4)
-        c.model.mask_decoder = models.mask_decoder("tiny")
-        c.model.mask_decoder.update(width=16, heads=2, mlp=24, depth=2)
-        terms = {name: 1.0 for name in ("text", "semantic", "pixel", *multimodal.MASK_TERMS)}
-        c.loss = ConfigDict(dict(text_mode=True, weights=terms, points=64, no_object=0.1, costs=(2.0, 5.0, 5.0)))
-        stream = c.data.phases[0]["streams"][0]
-        stream |= {"shape_class": "segmentation", "high": HIGH}
-        stream["segmentation"] = {"conditions": 6, "targets": 5, "regions": 3, "names": 1.0}
+    c = few(small("configs/stage3.py:tiny"))
+    c.model.tokenizer.high = HIGH
+    for stream in c.data.phases[0]["streams"]:
+        stream |= {"height": SIDE, "width": SIDE, "high": HIGH}
+    stream = c.data.phases[0]["streams"][1]
+    stream["sequence"] = models.sequence("tiny", (SIDE, SIDE), length=220, learnt=64, pack=1, images=1)
+    stream["segmentation"] = {"conditions": 6, "targets": 5, "regions": 3, "names": 1.0}
     return c
 
 
 class Run:
     def __init__(self):
         self.config = config()
-        multimodal.validate(self.config)
-        self.stream = self.config.data.phases[0]["streams"][0]
-        multimodal.validate_stream(self.config, self.stream, "stream")
+        config_lib.validate(self.config, 1)
+        self.stream = self.config.data.phases[0]["streams"][1]
         self.stage = multimodal.Stage(self.config)
         shapes = nn.unbox(jax.eval_shape(self.stage.init, jax.random.key(0)))
         flat = {path: drawn(path, x.shape) for path, x in flatten(shapes).items()}
@@ -81,7 +83,7 @@ def batch(run):
 def test_every_term_and_every_part(run, batch):
     (loss, terms, aux), grads = run.once(run.trained, batch)
     assert np.isfinite(loss)
-    for name in ("text", *multimodal.MASK_TERMS):
+    for name in ("text", *masks.TERMS):
         total, count = terms[name]
         assert total > 0 and count > 0, name
     assert float(terms["mask"][1]) == batch["there"].sum()
@@ -107,21 +109,21 @@ def test_a_row_of_weight_zero_changes_nothing(run, batch):
     other = {name: np.concatenate([x[:3], x[:1]]) for name, x in batch.items()}
     weights = np.array([1, 1, 1, 0], np.float32)
     a, b = (run.once(run.trained, x | {"weight": weights})[0] for x in (batch, other))
-    for name in ("text", *multimodal.MASK_TERMS):
+    for name in ("text", *masks.TERMS):
         np.testing.assert_allclose(a[1][name][0], b[1][name][0], rtol=1e-5)
         np.testing.assert_array_equal(a[1][name][1], b[1][name][1])
 
 
 def test_masks_that_fit_cost_less(run, batch):
     predictions = run.stage.answers(unflatten(run.trained | run.frozen), batch)[1]
-    keys = jax.random.split(jax.random.key(0), len(batch["weight"]))
+    rng = jax.random.key(0)
     targets = np.unpackbits(batch["targets"], axis=-1)
     size = predictions.masks.shape[-2:]
     small = targets.reshape(*targets.shape[:2], size[0], HIGH // size[0], size[1], HIGH // size[1]).mean(axis=(3, 5))
-    masks = np.full(predictions.masks.shape, -8.0, np.float32)
-    masks[:, :, 2 : 2 + small.shape[1]] = 16 * (small - 0.49)  # half a cell counts
-    fitting = predictions.replace(masks=jnp.asarray(masks))
-    terms, iou = run.stage.mask_terms(predictions, batch, keys)
-    better, full = run.stage.mask_terms(fitting, batch, keys)
+    outlines = np.full(predictions.masks.shape, -8.0, np.float32)
+    outlines[:, :, 2 : 2 + small.shape[1]] = 16 * (small - 0.49)  # half a cell counts
+    fitting = predictions.replace(masks=jnp.asarray(outlines))
+    terms, iou = run.stage.mask_terms(predictions, batch, rng)
+    better, full = run.stage.mask_terms(fitting, batch, rng)
     assert np.all(better["mask"] < 0.5 * terms["mask"]) and np.all(better["dice"] < 0.5 * terms["dice"])
     assert float(full["mask_iou"][0] / full["mask_iou"][1]) == 1.0

@@ -1,0 +1,183 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 3: the language model learns on, and what it says of a picture becomes masks (FOCUS sections 3.3 and 3.5).
+
+Full recipe (Tables 5 and 6), of which editing pictures is not here yet:
+
+    python -m focus_jax.convert import --format=mask2former --source=mask2former-swin-large-coco-panoptic \
+        --output=weights/mask2former.safetensors
+    python -m data_pipelines.prepare refer --source=REFER --output=data/refcoco --buckets=256,512
+    python -m focus_jax.train --config=configs/stage3.py --workdir=gs://BUCKET/stage3 --distributed \
+        --config.init.tokenizer=gs://BUCKET/stage1 --config.init.llm=weights/llm.safetensors
+
+    configs/mixtures.py names the data. `python -m focus_jax.compile` prints what a device needs. Expected result: not
+    trained at this size yet.
+
+Tiny, on the world, two CPU cores (figures and how they were measured: docs/tiny.md); :long takes longer:
+
+    python -m focus_jax.train --config=configs/stage3.py:tiny --workdir=runs/stage3
+"""
+
+from ml_collections import ConfigDict
+
+from configs import mixtures, models, sharding
+from configs.stage1_tokenizer import SHARES
+from data_pipelines import buckets
+from focus_jax.sequence.vocabulary import Vocabulary
+
+# Steps of the two phases: 43M examples (Table 5) once at 256 px, twice at 512; rows a step as Appendix D says.
+FULL = ((256, 168_000, 256), (512, 672_000, 128))
+
+
+def get_config(size: str = "full") -> ConfigDict:
+    """Args: size: "full" (the paper's recipe), "tiny" (minutes on two cores) or "long" (tiny, for longer)."""
+    if size not in ("full", "tiny", "long"):
+        raise ValueError(f"configs/stage3.py:{size}: expected :full, :tiny or :long")
+    tiny, sizes = size != "full", "full" if size == "full" else "tiny"
+    c = ConfigDict()
+    c.stage = "multimodal"  # focus_jax/stages/multimodal.py
+    c.name = f"stage3:{size}"
+    c.seed = 0
+    c.compute_dtype = "float32" if tiny else "bfloat16"
+
+    c.model = ConfigDict()
+    c.model.tokenizer = models.tokenizer(sizes)
+    c.model.vocabulary = models.vocabulary(sizes)
+    c.model.text_tokenizer = models.text_tokenizer(sizes)
+    c.model.llm = models.llm("tiny" if tiny else "3b", Vocabulary(**c.model.vocabulary).padded)
+    c.model.fusion_mlp = models.fusion_mlp(sizes)
+    c.model.adapter = models.adapter(sizes)
+    c.model.mask_pixel_decoder = models.mask_pixel_decoder(sizes)
+    c.model.mask_decoder = models.mask_decoder(sizes)
+
+    c.loss = models.mask_loss(sizes)
+    c.loss.text_mode = True
+    c.loss.weights.update(text=1.0 if not tiny else 4.0, semantic=1.0, pixel=1.0)
+
+    if tiny:
+        c.init = ConfigDict({"tokenizer": "assets/tokenizer.safetensors", "llm": "assets/llm.safetensors"})
+        c.init.update({part: "assets/stage2.safetensors" for part in ("fusion_mlp", "projector", "adapter")})
+        c.init.update({part: "assets/masks.safetensors" for part in ("mask_pixel_decoder", "mask_decoder")})
+    else:
+        c.init = ConfigDict({"tokenizer": "runs/stage1_tokenizer", "llm": "weights/llm.safetensors"})
+        c.init.update({part: "runs/stage2" for part in ("fusion_mlp", "projector", "adapter")})
+        c.init.update(
+            {
+                "mask_pixel_decoder": "weights/mask2former.safetensors",
+                "mask_decoder": "random",  # its maps from and to the language model
+                "mask_decoder/decoder": "weights/mask2former.safetensors",
+            }
+        )
+    c.init.mask_tokens = "random"
+    c.init_weights = "ema"
+    # The understanding path has no encoders of its own: these names stand for the tokenizer's.
+    c.alias = ConfigDict({"vit": "tokenizer/vit", "convnext": "tokenizer/convnext", "pixel_encoder": "tokenizer/pixel"})
+    c.assign = (
+        ("tokenizer/.*", "tokenizer"),
+        ("(llm|fusion_mlp|projector|adapter)/.*", "llm"),
+        ("mask_tokens/.*", "mask_tokens"),
+        ("(mask_pixel_decoder|mask_decoder)/.*", "masks"),
+    )
+    c.groups = ConfigDict()
+    c.groups.tokenizer = ConfigDict({"trained": False, "dtype": "float32"})
+    if tiny:
+        c.assign += (("(llm|fusion_mlp|projector|adapter)/.*/kernel", "llm_matrices"),)
+        c.assign += (("(mask_pixel_decoder|mask_decoder)/.*/kernel", "mask_matrices"),)
+        c.groups.llm = _group("adamw", 5e-4)
+        c.groups.llm_matrices = _group("muon", 2e-3)
+        c.groups.mask_tokens = _group("adamw", 2e-3)
+        c.groups.masks = _group("adamw", 2e-3)
+        c.groups.mask_matrices = _group("muon", 0.01)
+    else:  # Table 6; the clip of 0.01 is Mask2Former's own
+        c.groups.llm = _group("adamw", 2e-5)
+        c.groups.mask_tokens = _group("adamw", 1e-3)
+        c.groups.masks = _group("adamw", 1e-3, clip=0.01)
+    for group in c.groups.values():
+        if group.trained:
+            group.update(
+                schedule="cosine" if tiny else "constant", warmup=50 if tiny else 0, ema=0.998 if tiny else 0.0
+            )
+
+    c.mesh = ConfigDict({"dcn_data": 1, "data": 1, "fsdp": -1, "tensor": 1})
+    c.sharding = "fsdp"
+    c.axes = ConfigDict(sharding.TABLES)
+    c.accumulate = 1
+
+    masks = lambda task, weight, **more: mixtures.world(task, weight, "masks", shape_class="segmentation", **more)
+    words = lambda task, weight, **more: mixtures.world(task, weight, shape_class="language", **more)
+    c.data = ConfigDict()
+    if tiny:
+        streams = [
+            models.language_stream("tiny", (64, 64), rows=16, share=1, length=304, learnt=64, pack=1, images=1),
+            models.masks_stream("tiny", (64, 64), rows=16, share=2, length=208, learnt=24),
+        ]
+        c.data.phases = [{"steps": 1_200 if size == "tiny" else 12_000, "streams": streams}]
+        c.data.sources = [
+            *(words("questions", 0.8), words("caption", 0.2)),
+            *(masks("referring", 0.5), masks("reasoning", 0.1), masks("regions", 0.2), masks("panoptic", 0.2)),
+        ]
+        c.data.validation = [words("questions", 1.0, count=128)]
+        c.data.validation += [masks(task, 1.0, count=64) for task in ("referring", "regions", "panoptic")]
+    else:
+        c.data.phases = [{"steps": steps, "streams": _streams(side, rows)} for side, steps, rows in FULL]
+        c.data.sources = mixtures.sources(mixtures.STAGE3_WORDS, shape_class="language")
+        c.data.sources += mixtures.sources(mixtures.STAGE3_MASKS, shape_class="segmentation")
+        c.data.validation = mixtures.sources({"refcoco": 1.0}, shape_class="segmentation")
+    c.data.allow_missing = ()  # names of sources that may be absent
+    c.data.max_crop_loss = 0.2
+    c.data.flip = 0.0  # words say what is on the left
+    c.data.random_crop = False
+    c.data.workers = 1 if tiny else 16
+    c.data.threads = 1 if tiny else 16
+    c.data.prefetch = 8
+    c.data.verify = "auto"
+    c.data.bad_record_budget = 0 if tiny else 100_000
+
+    c.validate_every = 300 if tiny else 2_000
+    c.validate_batches = 32
+    c.validate_weights = "ema" if tiny else "raw"
+    c.checkpoint_every = 300 if tiny else 1_000
+    c.checkpoint_keep = 2
+    c.best = "mask_iou"
+    c.log_every = 50 if tiny else 100
+    c.pictures_every = 1_000_000  # this stage shows none
+
+    c.health = ConfigDict()
+    c.health.spike = 20.0
+    c.health.warmup = 100
+    c.health.max_skipped = 10
+    c.health.watchdog = 10.0
+    c.profile_steps = (0, 0)
+    c.hlo_dump = False
+    c.compile_cache = "~/.cache/focus_jax/xla"
+    return c
+
+
+def _group(optimizer: str, lr: float, clip: float = 1.0) -> ConfigDict:
+    return ConfigDict(
+        {
+            "trained": True,
+            "dtype": "float32",
+            "optimizer": optimizer,
+            "lr": lr,
+            "b1": 0.95 if optimizer == "muon" else 0.9,
+            "b2": 0.95,
+            "weight_decay": 0.0,
+            "clip": clip,
+            "layers_from": 0,
+        }
+    )
+
+
+def _streams(side: int, rows: int) -> list[dict]:
+    """Of a phase: words and masks in every shape, by their examples in Table 5 (5M and 3M)."""
+    anchors = {256: buckets.ANCHORS_256, 512: buckets.ANCHORS_512}[side]
+    shares = dict(zip(anchors, SHARES.values()))
+    # A picture of 512 px takes 1,348 positions, queries 128, mask tokens 100, a list of 133 classes some 500.
+    words, masks = {256: (1_152, 1_152), 512: (2_304, 2_304)}[side]
+    out = []
+    for bucket, share in shares.items():
+        row = dict(rows=rows, length=words, learnt=512, pack=1, images=1)
+        out.append(models.language_stream("full", bucket, share=5 * share, **row))
+        out.append(models.masks_stream("full", bucket, rows=rows, share=3 * share, length=masks, learnt=512))
+    return out
