@@ -8,6 +8,7 @@ standins                linear probes on the stand-ins' features at the centres 
 questions               answers to questions about pictures
 text_slots              the same questions, asked of stage 0's language model about scenes that are given as words
 segmentation            by words, by a marked region, panoptic
+classes                 panoptic alone, which stage 0's mask decoders can do
 video                   objects followed through clips
 generation              pictures drawn from captions, read by the checker
 editing                 instructions followed, and what they should have left alone
@@ -28,7 +29,7 @@ from configs import eval_files
 
 
 def get_config(name: str = "reconstruction") -> ConfigDict:
-    of_world = world_reconstruction, questions, text_slots, segmentation, video, generation, editing
+    of_world = world_reconstruction, questions, text_slots, segmentation, classes, video, generation, editing
     world = {f.__name__: f for f in of_world}
     known = {f.__name__: f for f in (reconstruction, standins)} | world | eval_files.BENCHMARKS
     plain = name.removeprefix("open_")
@@ -117,6 +118,13 @@ def segmentation() -> ConfigDict:
     c = _world("segmentation", side=128)
     c.referring = 2  # expressions a scene; kinds that a scene does not allow give way to others
     c.reasoning = 1
+    c.asked = ("words", "regions", "classes")
+    return c
+
+
+def classes() -> ConfigDict:
+    c = segmentation()
+    c.asked = ("classes",)
     return c
 
 

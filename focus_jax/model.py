@@ -101,8 +101,10 @@ class Model:
     @functools.cached_property
     def _segmenter(self) -> Any:
         from focus_jax.inference.segment import Segmenter
+        from focus_jax.inference.segment_classes import ClassSegmenter
+        from focus_jax.stages import mask_former
 
-        return Segmenter(self)
+        return ClassSegmenter(self) if isinstance(self.stage, mask_former.Stage) else Segmenter(self)
 
     def session(self, **options: Any) -> Any:
         """A conversation of several turns: session.stream(text, pictures) gives an answer piece by piece."""

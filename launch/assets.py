@@ -111,10 +111,12 @@ def main() -> None:
     without_absent_tpu()
     for name in ("vit", "convnext"):
         print(ship(name, "standins", f"standins_{name}", f"runs/standins/{name}", args.report, args.assets))
-    print(ship("llm", "standins", "text_slots", "runs/standins/llm", args.report, args.assets))
+    for name, benchmark in (("llm", "text_slots"), ("masks", "classes")):
+        print(ship(name, "standins", benchmark, f"runs/standins/{name}", args.report, args.assets))
     for name, stage, benchmark in (
         ("tokenizer", "stage1_tokenizer", "world_reconstruction"),
         ("stage2", "stage2", "questions"),
+        ("stage3", "stage3", "segmentation"),
     ):
         print(ship(name, stage, benchmark, f"runs/long/{stage}", args.report, args.assets))
     total = sum(f.stat().st_size for f in args.assets.glob("*.safetensors"))

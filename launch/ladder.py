@@ -30,7 +30,10 @@ class Stage:
 
 STANDINS = {
     name: Stage({"long": f"configs/stage0_standins.py:{name}"}, (("standins",),)) for name in ("vit", "convnext")
-} | {"llm": Stage({"long": "configs/stage0_language.py"}, (("text_slots",),))}
+} | {
+    "llm": Stage({"long": "configs/stage0_language.py"}, (("text_slots",),)),
+    "masks": Stage({"long": "configs/stage0_masks.py"}, (("classes",),)),
+}
 STANDARD = ("world_reconstruction", "--config.data.preset=standard", "--config.label=standard")
 STAGES = {
     "stage1_tokenizer": Stage(
@@ -40,8 +43,13 @@ STAGES = {
     ),
     "stage2": Stage(
         {"ladder": "configs/stage2.py:tiny", "long": "configs/stage2.py:long"},
-        (("questions",), ("text_slots",)),
+        (("text_slots",), ("questions",)),  # a goal of the second is a share of the first
         needs="assets/llm.safetensors",
+    ),
+    "stage3": Stage(
+        {"ladder": "configs/stage3.py:tiny", "long": "configs/stage3.py:long"},
+        (("text_slots",), ("questions",), ("segmentation",)),
+        needs="assets/masks.safetensors",
     ),
 }
 

@@ -21,6 +21,7 @@ from focus_jax.evaluation.figures import Figure, bootstrapped, clustered, sums_b
 from focus_jax.evaluation.metrics_masks import ciou, intersection_union, ious
 from focus_jax.evaluation.metrics_panoptic import counts, over_classes
 from focus_jax.evaluation.protocol import Checked, Prompt, Question, Segments
+from focus_jax.sequence.layout import KINDS
 
 REASONING = "reasoning"
 SEED = 0  # of the objects that the baseline "random object" picks
@@ -56,16 +57,18 @@ class Evaluator:
     referring_ciou, _giou and _precision50 over expressions that mean something, referring_ciou_KIND; generalised_ciou
     and _giou with those that mean nothing (GRES); no_target_accuracy (nothing found where nothing is meant) and
     target_accuracy (something found where something is); reasoning_ciou and _giou; PROMPT_iou (mean) and PROMPT_ciou
-    for the prompts point, scribble, box and mask; panoptic_pq, things_pq, _sq and _rq, stuff_pq, and pq_CLASS.
+    for the prompts point, scribble, box and mask; panoptic_pq, things_pq, _sq and _rq, stuff_pq, and pq_CLASS. Those
+    of the kinds of prompt that config.asked names.
     """
-
-    name = "segmentation"
 
     def __init__(self, config: Any):
         held_out.check(config)
         if config.referring < 1 or config.reasoning < 1:
             raise UserError("config.referring and config.reasoning: expected at least 1 each.")
+        if not config.asked or not set(config.asked) <= set(KINDS):
+            raise UserError(f"config.asked: {list(config.asked)}, expected some of {', '.join(KINDS)}.")
         self.config = config
+        self.name = "segmentation" if set(config.asked) == set(KINDS) else "_".join(config.asked)
         self.baselines: dict[str, dict[str, float]] = {}
         self.galleries: list[held_out.Gallery] = []
 
@@ -86,7 +89,8 @@ class Evaluator:
         self._model = Checked(model, self.name, c.batch_size)
         self._draw = functools.lru_cache(maxsize=64)(lambda i: drawing.draw(self._scenes[i], c.side))
         self.baselines, self.galleries = {}, []
-        return {**self._words(), **self._regions(), **self._panoptic()}
+        measured = {"words": self._words, "regions": self._regions, "classes": self._panoptic}
+        return {name: figure for kind in c.asked for name, figure in measured[kind]().items()}
 
     # ---------------------------------------------------------------------------------------------- words and regions
     def _words(self) -> dict[str, Figure]:

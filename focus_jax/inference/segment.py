@@ -10,7 +10,7 @@ model did not say.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -135,10 +135,7 @@ class Segmenter:
 
     def _upright(self, masks: np.ndarray, fit: transforms.Fit) -> np.ndarray:
         """Logits [N, h, w] on the padded square -> float32 [N, H, W] on the picture; of few queries at a time."""
-        side, inside = self._inside(fit)
-        large = jax.image.resize(jnp.asarray(masks), (len(masks), side, side), "linear", antialias=False)
-        large = large[:, : inside[0], : inside[1]]
-        return np.asarray(jax.image.resize(large, (len(masks), *fit.size), "linear", antialias=False))
+        return enlarged(masks, *self._inside(fit), fit.size)
 
     def _quality(self, masks: np.ndarray, fit: transforms.Fit) -> np.ndarray:
         """Mean sigmoid of each mask where it is, [N], at the size of the logits; 0 of one that is nowhere."""
@@ -154,7 +151,8 @@ class Segmenter:
         """masks: logits [N, h, w] on the padded square; scores: z [N, K]."""
         kind = _kind(prompt)
         if kind == "classes":
-            return self._panoptic(list(prompt), masks, scores, fit, rules)
+            upright = lambda kept: self._upright(masks[kept], fit)
+            return panoptic(list(prompt), scores, upright, fit.size, rules)
         sure = _sigmoid(scores[:, 0]) * self._quality(masks, fit)
         chosen = [int(np.argmax(sure))] if kind == "regions" else np.flatnonzero(sure >= rules.words).tolist()
         if not chosen:
@@ -164,29 +162,44 @@ class Segmenter:
         name = name if name not in ("", ask.NOTHING) else UNNAMED
         return Segments(mask.astype(np.int32), (name,), (float(sure[chosen].max()),))
 
-    def _panoptic(
-        self, classes: list[str], masks: np.ndarray, scores: np.ndarray, fit: transforms.Fit, rules: Rules
-    ) -> Segments:
-        """Every pixel to the query that claims it most, weighed by its class's share (Mask2Former's rule)."""
-        z = scores[:, : len(classes) + 1]
-        shares = np.exp(z - z.max(axis=1, keepdims=True))
-        shares /= shares.sum(axis=1, keepdims=True)
-        label, share = shares.argmax(axis=1), shares.max(axis=1)
-        kept = [q for q in range(len(masks)) if label[q] < len(classes) and share[q] >= rules.classes]
-        ids, names, found = np.zeros(fit.size, np.int32), [], []
-        if not kept:
-            return Segments(ids, (), ())
-        upright = self._upright(masks[kept], fit)
-        winner = np.argmax(share[kept][:, None, None] * _sigmoid(upright), axis=0)
-        for i, q in enumerate(kept):
-            whole = upright[i] > 0
-            won = (winner == i) & whole
-            if not won.any() or won.sum() < rules.overlap * whole.sum():
-                continue
-            names.append(classes[label[q]])
-            found.append(float(share[q]))
-            ids[won] = len(names)
-        return Segments(ids, tuple(names), tuple(found))
+
+def panoptic(
+    classes: Sequence[str],
+    scores: np.ndarray,
+    upright: Callable[[list[int]], np.ndarray],
+    size: tuple[int, int],
+    rules: Rules,
+) -> Segments:
+    """Every pixel to the query that claims it most, weighed by its class's share (Mask2Former's rule).
+
+    scores: z [N, K], of classes and behind them the background; upright: logits [n, H, W] of some queries' masks.
+    """
+    z = scores[:, : len(classes) + 1]
+    shares = np.exp(z - z.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    label, share = shares.argmax(axis=1), shares.max(axis=1)
+    kept = [q for q in range(len(z)) if label[q] < len(classes) and share[q] >= rules.classes]
+    ids, names, found = np.zeros(size, np.int32), [], []
+    if not kept:
+        return Segments(ids, (), ())
+    masks = upright(kept)
+    winner = np.argmax(share[kept][:, None, None] * _sigmoid(masks), axis=0)
+    for i, q in enumerate(kept):
+        whole = masks[i] > 0
+        won = (winner == i) & whole
+        if not won.any() or won.sum() < rules.overlap * whole.sum():
+            continue
+        names.append(classes[label[q]])
+        found.append(float(share[q]))
+        ids[won] = len(names)
+    return Segments(ids, tuple(names), tuple(found))
+
+
+def enlarged(masks: np.ndarray, side: int, inside: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """Logits [N, h, w] on the padded square of `side` pixels, of which `inside` is picture -> [N, *size], float32."""
+    large = jax.image.resize(jnp.asarray(masks), (len(masks), side, side), "linear", antialias=False)
+    large = large[:, : inside[0], : inside[1]]
+    return np.asarray(jax.image.resize(large, (len(masks), *size), "linear", antialias=False))
 
 
 def _kind(prompt: Prompt) -> str:

@@ -113,15 +113,16 @@ class Stage:
         return self._terms(params, batch, jax.random.key(0))[1]
 
     def _terms(self, params, batch: Batch, rng: jax.Array) -> tuple[dict[str, jax.Array], Metrics]:
-        side = self._side(batch)
-        return masks.terms(self.predict(params, batch), batch, masks.keys(rng, batch), self.loss, side)
+        keys = masks.keys(rng, batch)
+        return masks.terms(self.predict(params, batch), batch, keys, self.loss, self.side(batch))
 
-    def _side(self, batch: Batch) -> int:
+    def side(self, batch: Batch) -> int:
+        """Of the padded square that masks are of, in pixels."""
         return square_side(*batch["high"].shape[2:4], self.convnext.stride)
 
     def predict(self, params: Mapping[str, Any], batch: Batch) -> Predictions:
         """Masks and scores of rows with one picture each."""
-        pixels, _ = square_pixels(to_float(batch["high"][:, 0]), self._side(batch))
+        pixels, _ = square_pixels(to_float(batch["high"][:, 0]), self.side(batch))
         maps = jax.lax.stop_gradient(self.convnext.apply({"params": params["tokenizer"]["convnext"]}, pixels))
         features, levels = self.mask_pixel_decoder.apply({"params": params["mask_pixel_decoder"]}, maps)
         vectors = self.heads.apply({"params": params["heads"]}, batch["ids"], batch["roles"], batch["features"])

@@ -9,10 +9,15 @@ import optax
 import pytest
 from flax import linen as nn
 
+from configs import eval as eval_config
 from configs import models
 from data_pipelines import rows
-from data_pipelines.world.examples import World
+from data_pipelines.world import drawing, scenes
+from data_pipelines.world.examples import World, class_names
 from focus_jax.errors import UserError
+from focus_jax.evaluation.segmentation import Evaluator
+from focus_jax.inference.segment import Rules
+from focus_jax.model import Model
 from focus_jax.stages import mask_former, masks, multimodal
 from focus_jax.training import config as config_lib
 from focus_jax.training.parts import flatten, unflatten
@@ -83,6 +88,28 @@ def test_stage_3_takes_its_decoders(run):
     for part in ("mask_pixel_decoder", "mask_decoder/decoder"):
         mine = {p: x.shape for p, x in params.items() if p.startswith(part)}
         assert mine and mine == {p: x.shape for p, x in shapes.items() if p.startswith(part)}
+
+
+def test_it_segments_class_lists_alone(run):
+    stage, params, _ = run
+    c = stage.config
+    model = Model(c, stage, unflatten(params), {}, "stand-in", None)
+    images = np.stack([drawing.draw(scenes.scene("easy", "test", i), HIGH).picture for i in range(2)])
+    classes = class_names("easy")
+    everything = Rules(classes=0.0, overlap=0.0)
+    for one in model.segment(images, [classes, classes[::-1]], rules=everything):
+        assert one.ids.shape == (HIGH, HIGH) and one.ids.max() == len(one.names) > 0
+        assert set(one.names) <= set(classes)
+    with pytest.raises(UserError, match="stand-in: knows classes alone, expected lists of classes"):
+        model.segment(images, ["the circle", classes])
+    measured = eval_config.get_config("classes")
+    measured.data.scenes, measured.shown, measured.side = 4, 2, HIGH
+    evaluator = Evaluator(measured)
+    found = evaluator.run(model)
+    assert evaluator.name == "classes" and 0 <= found["things_pq"][0] <= 1 and "box_iou" not in found
+    measured.asked = ("clicks",)
+    with pytest.raises(UserError, match=r"config.asked: \['clicks'\], expected some of classes, words, regions"):
+        Evaluator(measured)
 
 
 def test_what_is_wrong_is_named():
