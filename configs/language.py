@@ -58,15 +58,7 @@ def get_config() -> ConfigDict:
     c.sharding = "fsdp"
     c.axes = ConfigDict(sharding.TABLES)
     c.accumulate = 1
-    sequence = models.sequence("full", (256, 256), length=LENGTH, learnt=LENGTH, pack=8, images=0)
-    stream = {
-        "shape_class": "language",
-        "height": 0,
-        "width": 0,
-        "batch_size": 128,
-        "share": 1,
-        "sequence": sequence,
-    }
+    stream = models.text_stream("full", rows=128, share=1, length=LENGTH, pack=8)
     c.data = ConfigDict()
     c.data.phases = [{"steps": 1_000, "streams": [stream]}]
     c.data.sources = mixtures.sources({"magpie": 1.0})

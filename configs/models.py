@@ -224,6 +224,13 @@ def language_stream(size: str, bucket: tuple[int, int], rows: int, share: int, *
     }
 
 
+def text_stream(size: str, rows: int, share: int, length: int, pack: int) -> dict:
+    """A stream of conversations without pictures, several to a row."""
+    side = 64 if size == "tiny" else 256  # of grids that no row has
+    found = sequence(size, (side, side), length=length, learnt=length, pack=pack, images=0)
+    return dict(shape_class="language", height=0, width=0, batch_size=rows, share=share, sequence=found)
+
+
 def mask_loss(size: str) -> ConfigDict:
     """What masks cost (focus_jax/stages/masks.py): Mask2Former's weights, costs (class, mask, Dice) and points; words
     and regions weigh as classes do, as in PSALM (arXiv 2403.14598)."""

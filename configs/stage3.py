@@ -2,18 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stage 3: the language model learns on, and what it says of a picture becomes masks (FOCUS sections 3.3 and 3.5).
 
-Full recipe (Tables 5 and 6), of which editing pictures is not here yet:
+Full recipe (Tables 5 and 6). Not here yet: pictures as targets, their edits and L2, clips, and the switch that trains
+the upper layers of the vision tower.
 
-    python -m focus_jax.convert import --format=mask2former --source=mask2former-swin-large-coco-panoptic \
+    python -m focus_jax.convert import --format=mask2former --source=MASK2FORMER/model.safetensors \
         --output=weights/mask2former.safetensors
-    python -m data_pipelines.prepare refer --source=REFER --output=data/refcoco --buckets=256,512
+    python -m data_pipelines.prepare refer --source=REFER --images=COCO/train2014 --output=data/refcoco --buckets=512
     python -m focus_jax.train --config=configs/stage3.py --workdir=gs://BUCKET/stage3 --distributed \
-        --config.init.tokenizer=gs://BUCKET/stage1 --config.init.llm=weights/llm.safetensors
+        --config.init.tokenizer=gs://BUCKET/stage1
 
-    configs/mixtures.py names the data. `python -m focus_jax.compile` prints what a device needs. Expected result: not
-    trained at this size yet.
+    configs/mixtures.py names the data. Needs a slice whose devices divide 128 rows; `python -m focus_jax.compile`
+    prints what a device needs. Expected result: not trained at this size yet.
 
-Tiny, on the world, two CPU cores (figures and how they were measured: docs/tiny.md); :long takes longer:
+Tiny, on the world, two CPU cores; :long takes longer. It starts from assets/masks.safetensors, which
+configs/stage0_masks.py makes and which is not shipped yet:
 
     python -m focus_jax.train --config=configs/stage3.py:tiny --workdir=runs/stage3
 """
@@ -25,8 +27,9 @@ from configs.stage1_tokenizer import SHARES
 from data_pipelines import buckets
 from focus_jax.sequence.vocabulary import Vocabulary
 
-# Steps of the two phases: 43M examples (Table 5) once at 256 px, twice at 512; rows a step as Appendix D says.
-FULL = ((256, 168_000, 256), (512, 672_000, 128))
+# (side, steps, rows) of the two phases: 8M examples, those of Table 5 without its edits, once at 256 px and twice at
+# 512; rows as Appendix D says.
+FULL = ((256, 31_250, 256), (512, 125_000, 128))
 
 
 def get_config(size: str = "full") -> ConfigDict:
@@ -57,18 +60,13 @@ def get_config(size: str = "full") -> ConfigDict:
     if tiny:
         c.init = ConfigDict({"tokenizer": "assets/tokenizer.safetensors", "llm": "assets/llm.safetensors"})
         c.init.update({part: "assets/stage2.safetensors" for part in ("fusion_mlp", "projector", "adapter")})
-        c.init.update({part: "assets/masks.safetensors" for part in ("mask_pixel_decoder", "mask_decoder")})
+        masks_from = "assets/masks.safetensors"
     else:
         c.init = ConfigDict({"tokenizer": "runs/stage1_tokenizer", "llm": "weights/llm.safetensors"})
         c.init.update({part: "runs/stage2" for part in ("fusion_mlp", "projector", "adapter")})
-        c.init.update(
-            {
-                "mask_pixel_decoder": "weights/mask2former.safetensors",
-                "mask_decoder": "random",  # its maps from and to the language model
-                "mask_decoder/decoder": "weights/mask2former.safetensors",
-            }
-        )
-    c.init.mask_tokens = "random"
+        masks_from = "weights/mask2former.safetensors"
+    c.init.update({part: masks_from for part in ("mask_pixel_decoder", "mask_decoder/decoder")})
+    c.init.update({part: "random" for part in ("mask_decoder", "mask_tokens")})  # what joins it to the language model
     c.init_weights = "ema"
     # The understanding path has no encoders of its own: these names stand for the tokenizer's.
     c.alias = ConfigDict({"vit": "tokenizer/vit", "convnext": "tokenizer/convnext", "pixel_encoder": "tokenizer/pixel"})
@@ -170,14 +168,12 @@ def _group(optimizer: str, lr: float, clip: float = 1.0) -> ConfigDict:
 
 
 def _streams(side: int, rows: int) -> list[dict]:
-    """Of a phase: words and masks in every shape, by their examples in Table 5 (5M and 3M)."""
+    """Of a phase: masks in every shape and dialogues without pictures, by their examples in Table 5 (3M and 5M)."""
     anchors = {256: buckets.ANCHORS_256, 512: buckets.ANCHORS_512}[side]
     shares = dict(zip(anchors, SHARES.values()))
-    # A picture of 512 px takes 1,348 positions, queries 128, mask tokens 100, a list of 133 classes some 500.
-    words, masks = {256: (1_152, 1_152), 512: (2_304, 2_304)}[side]
-    out = []
-    for bucket, share in shares.items():
-        row = dict(rows=rows, length=words, learnt=512, pack=1, images=1)
-        out.append(models.language_stream("full", bucket, share=5 * share, **row))
-        out.append(models.masks_stream("full", bucket, rows=rows, share=3 * share, length=masks, learnt=512))
-    return out
+    # A picture of 512 px takes 1,404 positions, one of 256 px 368; queries 128, mask tokens 100, a list of 133 parts of
+    # things some 800.
+    length = {256: 1_664, 512: 2_816}[side]
+    row = dict(rows=rows, length=length, learnt=512)
+    out = [models.masks_stream("full", bucket, share=3 * share, **row) for bucket, share in shares.items()]
+    return [*out, models.text_stream("full", rows, share=5 * sum(shares.values()), length=length, pack=4)]

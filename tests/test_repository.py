@@ -188,11 +188,13 @@ def test_documented_command_exists(name, words):
 def test_readme_python_api_exists():
     from focus_jax.model import Model
 
-    (block,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
-    compile(block, "README.md", "exec")
-    called = re.findall(r"\bmodel\.(\w+)\(", block)
-    assert "focus_jax.load(" in block and called
-    assert not [name for name in called if not hasattr(Model, name)]
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    assert blocks
+    for block in blocks:
+        compile(block, "README.md", "exec")
+        called = re.findall(r"\bmodel\.(\w+)\(", block)
+        assert "focus_jax.load(" in block and called
+        assert not [name for name in called if not hasattr(Model, name)]
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

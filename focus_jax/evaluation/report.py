@@ -44,6 +44,7 @@ from PIL import Image
 from focus_jax.errors import UserError
 from focus_jax.evaluation import curves, goals, report_page
 from focus_jax.training.goodput import summarise
+from focus_jax.training.parts import TRAINING_ONLY
 
 OF_A_RUN = ("seconds", "steps", "seed", "commit", "fingerprint", "checkpoint", "budget", "device")
 BY_FIGURE = ("n", "standard_error", "baselines")
@@ -161,7 +162,8 @@ def _merged(
     for other, b in (old or {"benchmarks": {}})["benchmarks"].items():
         ours, theirs = facts["fingerprint"], b["fingerprint"]
         one_network = ours.keys() <= theirs.keys() or theirs.keys() <= ours.keys()
-        changed = sorted(p for p in ours.keys() & theirs.keys() if ours[p] != theirs[p])
+        # Read-outs of a training have one name in every run of stage 0 and say nothing of what was measured.
+        changed = sorted(p for p in ours.keys() & theirs.keys() - set(TRAINING_ONLY) if ours[p] != theirs[p])
         if other == name or not (one_network and changed):
             benchmarks[other] = b
         else:

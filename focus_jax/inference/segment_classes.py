@@ -30,11 +30,18 @@ class ClassSegmenter:
     def __call__(
         self, images: np.ndarray, prompts: Sequence[Prompt], *, names: bool = True, rules: Rules | None = None
     ) -> list[Segments]:
-        """A list of classes a picture, uint8 [B, H, W, 3] -> Segments each. Raises: UserError for other prompts, and
-        DataError for pictures that lose much to the bucket's crop."""
+        """A list of classes a picture, uint8 [B, H, W, 3] -> Segments each. Raises: UserError for other prompts, lists
+        that are too long or name a class twice, and pictures that are not of the bucket's shape."""
         del names  # it says none
         if any(isinstance(prompt, str | np.ndarray) for prompt in prompts):
             raise UserError(f"{self.model.label}: knows classes alone, expected lists of classes.")
+        most = self.stream["segmentation"]["conditions"] - 1
+        if wrong := [list(prompt) for prompt in prompts if len(set(prompt)) < len(prompt) or len(prompt) > most]:
+            raise UserError(f"prompts: {wrong[0]}, expected at most {most} classes, each once.")
+        bucket = self.stream["height"], self.stream["width"]
+        if images.shape[1] * bucket[1] != images.shape[2] * bucket[0]:
+            height, width = images.shape[1:3]
+            raise UserError(f"images: {height} x {width} pixels, expected the shape of {bucket[0]} x {bucket[1]}.")
         made = []
         for i, (image, classes) in enumerate(zip(images, prompts, strict=True)):
             example = Example(id=str(i), source="given", images=[picture(image)], classes=list(classes))

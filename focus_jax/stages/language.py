@@ -38,7 +38,7 @@ def validate_stream(config: Any, stream: Mapping[str, Any], where: str, shape_cl
         own = own.to_dict() if hasattr(own, "to_dict") else own
         if (given.to_dict() if hasattr(given, "to_dict") else given) != own:
             raise UserError(f"{where}.sequence.{field}: {given}, expected the model's, {own} (config.model.{field}).")
-    if "tokenizer" not in config.model:
+    if "tokenizer" not in config.model or not sequence["images"]:
         return
     focus = Focus(config.model)
     net = focus.tokenizer

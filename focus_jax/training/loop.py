@@ -61,7 +61,8 @@ def train(config: Any, workdir: epath.PathLike, *, data_restart: bool = False) -
     rows = sharding.batch_sharding(mesh, sharding.table(config))
     if first_process:
         for source in (*config.data.sources, *config.data.validation):
-            ensure_prepared(source)
+            if source["name"] not in config.data.allow_missing or epath.Path(source["path"]).is_dir():
+                ensure_prepared(source)
     wait_for_all()
     loader = Loader(
         config.data,

@@ -10,7 +10,7 @@ import optax
 import pytest
 from flax import linen as nn
 
-from configs import models
+from configs import mixtures, models
 from data_pipelines import language, rows, slots
 from data_pipelines.world.examples import World
 from focus_jax import stages
@@ -218,7 +218,16 @@ def test_a_vocabulary_that_is_not_the_model_s_is_refused():
     ("config", "devices"), [("configs/stage2.py", 256), ("configs/stage3.py", 64), ("configs/language.py", 64)]
 )
 def test_full_size_configs_are_valid_on_a_slice(config, devices):
-    config_lib.validate(config_lib.load(config), devices)
+    """Also: sets of dialogues, which have no pictures, have a stream that reads them, and no other does."""
+    loaded = config_lib.load(config)
+    config_lib.validate(loaded, devices)
+    silent = {*mixtures.STAGE3_WORDS}
+    for phase in loaded.data.phases:
+        for stream in phase["streams"]:
+            of = [
+                s for s in loaded.data.sources if s.get("shape_class", stream["shape_class"]) == stream["shape_class"]
+            ]
+            assert of and all((s["name"] in silent) == (stream["height"] == 0) for s in of), stream["shape_class"]
 
 
 # ------------------------------------------------------------------------------------------------------ text slots

@@ -20,10 +20,9 @@ from focus_jax.inference.segment import Rules
 from focus_jax.model import Model
 from focus_jax.stages import mask_former, masks, multimodal
 from focus_jax.training import config as config_lib
-from focus_jax.training.parts import flatten, unflatten
+from focus_jax.training.parts import flatten, source_of, unflatten
 from focus_jax.training.step import loss_and_gradients
 from tests.stages.test_multimodal import HIGH, SIDE, few
-from tests.stages.test_multimodal import config as stage3
 
 
 def config():
@@ -82,12 +81,16 @@ def test_queries_and_classes_are_its_own(run):
     np.testing.assert_allclose(base.scores[..., [1, 0]], swapped.scores[..., :2], rtol=1e-5, atol=1e-5)
 
 
-def test_stage_3_takes_its_decoders(run):
-    _, params, _ = run
-    shapes = flatten(nn.unbox(jax.eval_shape(multimodal.Stage(stage3()).init, jax.random.key(0))))
-    for part in ("mask_pixel_decoder", "mask_decoder/decoder"):
-        mine = {p: x.shape for p, x in params.items() if p.startswith(part)}
-        assert mine and mine == {p: x.shape for p, x in shapes.items() if p.startswith(part)}
+def test_stage_3_takes_its_decoders():
+    """All that configs/stage3.py:tiny says it takes is there, in the same shapes, at the shipped sizes."""
+    theirs, own = config_lib.load("configs/stage3.py:tiny"), config_lib.load("configs/stage0_masks.py")
+    shapes = lambda c, stage: {
+        path: x.shape for path, x in flatten(nn.unbox(jax.eval_shape(stage.Stage(c).init, jax.random.key(0)))).items()
+    }
+    wanted, given = shapes(theirs, multimodal), shapes(own, mask_former)
+    taken = [p for p in wanted if theirs.init[source_of(p, theirs.init)] == "assets/masks.safetensors"]
+    assert {path.split("/")[0] for path in taken} == {"mask_pixel_decoder", "mask_decoder"}
+    assert {path: wanted[path] for path in taken} == {path: given.get(path) for path in taken}
 
 
 def test_it_segments_class_lists_alone(run):
@@ -100,6 +103,10 @@ def test_it_segments_class_lists_alone(run):
     for one in model.segment(images, [classes, classes[::-1]], rules=everything):
         assert one.ids.shape == (HIGH, HIGH) and one.ids.max() == len(one.names) > 0
         assert set(one.names) <= set(classes)
+    with pytest.raises(UserError, match="expected at most 7 classes, each once"):
+        model.segment(images, [classes, [*classes, classes[0]]])
+    with pytest.raises(UserError, match="images: 64 x 56 pixels, expected the shape of 32 x 32"):
+        model.segment(images[:, :, :56], [classes, classes])
     with pytest.raises(UserError, match="stand-in: knows classes alone, expected lists of classes"):
         model.segment(images, ["the circle", classes])
     measured = eval_config.get_config("classes")
