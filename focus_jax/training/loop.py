@@ -60,8 +60,9 @@ def train(config: Any, workdir: epath.PathLike, *, data_restart: bool = False) -
     mesh = sharding.make_mesh(config.mesh)
     rows = sharding.batch_sharding(mesh, sharding.table(config))
     if first_process:
+        absent = config.data.get("allow_missing", ())
         for source in (*config.data.sources, *config.data.validation):
-            if source["name"] not in config.data.allow_missing or epath.Path(source["path"]).is_dir():
+            if source["name"] not in absent or epath.Path(source["path"]).is_dir():
                 ensure_prepared(source)
     wait_for_all()
     loader = Loader(
