@@ -9,6 +9,7 @@ numbers are the ones that learn within minutes on two cores.
 from ml_collections import ConfigDict
 
 from focus_jax.models.qwen_vit import vit_size
+from focus_jax.sequence.vocabulary import Vocabulary
 
 
 def tokenizer(size: str) -> ConfigDict:
@@ -177,6 +178,14 @@ def mask_decoder(size: str) -> ConfigDict:
 def fusion_mlp(size: str) -> ConfigDict:
     """MLP of FOCUS Eq. 1; the paper gives no inner width, this is the features' own."""
     return ConfigDict(dict(hidden=vit(size).out))
+
+
+def understanding(size: str) -> ConfigDict:
+    """config.model of what reads pictures and answers in words: stage 2, and stage 3 with mask decoders beside it."""
+    c = ConfigDict(dict(tokenizer=tokenizer(size), vocabulary=vocabulary(size), text_tokenizer=text_tokenizer(size)))
+    c.llm = llm("tiny" if size == "tiny" else "3b", Vocabulary(**c.vocabulary).padded)
+    c.fusion_mlp, c.adapter = fusion_mlp(size), adapter(size)
+    return c
 
 
 def sequence(

@@ -10,7 +10,7 @@ full size: Qwen2.5 is imported (python -m focus_jax.convert import --format=qwen
 
 from ml_collections import ConfigDict
 
-from configs import models, sharding
+from configs import mixtures, models, sharding
 from focus_jax.sequence.vocabulary import Vocabulary
 
 BUCKET = (64, 64)
@@ -163,9 +163,9 @@ def get_config() -> ConfigDict:
 
 
 def _world(task: str, weight: float, phases: tuple[int, ...], **options: int) -> dict:
-    options = {"preset": "easy", "tasks": ["panoptic", task], "side": 64, **options}
     name = f"world_{task}_{'_'.join(map(str, phases))}"
-    return dict(name=name, path="", reader="world", weight=weight, phases=list(phases), options=options)
+    found = mixtures.world(task, weight, "panoptic", side=64, **options)
+    return found | {"name": name, "phases": list(phases)}
 
 
 def _group(optimizer: str, lr: float, decay: float) -> ConfigDict:

@@ -22,7 +22,6 @@ from ml_collections import ConfigDict
 from configs import mixtures, models, sharding
 from configs.stage1_tokenizer import SHARES
 from data_pipelines import buckets
-from focus_jax.sequence.vocabulary import Vocabulary
 
 
 def get_config(size: str = "full") -> ConfigDict:
@@ -36,13 +35,7 @@ def get_config(size: str = "full") -> ConfigDict:
     c.seed = 0
     c.compute_dtype = "float32" if tiny else "bfloat16"
 
-    c.model = ConfigDict()
-    c.model.tokenizer = models.tokenizer(sizes)
-    c.model.vocabulary = models.vocabulary(sizes)
-    c.model.text_tokenizer = models.text_tokenizer(sizes)
-    c.model.llm = models.llm("tiny" if tiny else "3b", Vocabulary(**c.model.vocabulary).padded)
-    c.model.fusion_mlp = models.fusion_mlp(sizes)
-    c.model.adapter = models.adapter(sizes)
+    c.model = models.understanding(sizes)
 
     c.loss = ConfigDict()
     # Ids of codes and what frames an image do not count: a Qwen2.5 does not know them yet. False for ILLUME+ weights.

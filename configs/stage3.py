@@ -25,7 +25,6 @@ from ml_collections import ConfigDict
 from configs import mixtures, models, sharding
 from configs.stage1_tokenizer import SHARES
 from data_pipelines import buckets
-from focus_jax.sequence.vocabulary import Vocabulary
 
 # (side, steps, rows) of the two phases: 8M examples, those of Table 5 without its edits, once at 256 px and twice at
 # 512; rows as Appendix D says.
@@ -43,13 +42,7 @@ def get_config(size: str = "full") -> ConfigDict:
     c.seed = 0
     c.compute_dtype = "float32" if tiny else "bfloat16"
 
-    c.model = ConfigDict()
-    c.model.tokenizer = models.tokenizer(sizes)
-    c.model.vocabulary = models.vocabulary(sizes)
-    c.model.text_tokenizer = models.text_tokenizer(sizes)
-    c.model.llm = models.llm("tiny" if tiny else "3b", Vocabulary(**c.model.vocabulary).padded)
-    c.model.fusion_mlp = models.fusion_mlp(sizes)
-    c.model.adapter = models.adapter(sizes)
+    c.model = models.understanding(sizes)
     c.model.mask_pixel_decoder = models.mask_pixel_decoder(sizes)
     c.model.mask_decoder = models.mask_decoder(sizes)
 

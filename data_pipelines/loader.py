@@ -111,7 +111,7 @@ class Loader:
                 data = World(name=source["name"], split=source.get("split", split), **options)
             else:
                 path = _path(group, source)
-                if source["name"] in self.config["allow_missing"] and not epath.Path(path).is_dir():
+                if settings.left_out(source, self.config):
                     continue
                 if path not in self._manifests:
                     self._manifests[path] = read_manifest(path)

@@ -2,7 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The data part of a config: its fields, their defaults, and the check that no field is unknown or of a wrong type."""
 
+from collections.abc import Mapping
 from typing import Any
+
+from etils import epath
 
 from data_pipelines.errors import DataError
 
@@ -49,6 +52,7 @@ def check(config: Any) -> dict:
         if type(value) is not kind or (isinstance(value, int | float) and value < 0):
             bound = " >= 0" if kind in (int, float) else ""
             raise DataError(f"data.{name}: is {value!r}, expected {kind.__name__}{bound}.")
+    classes = {s.get("shape_class") for phase in data["phases"] for s in phase.get("streams", [])}
     for group in ("sources", "validation"):
         for i, source in enumerate(data[group]):
             if not isinstance(source, dict) or not source.get("name") or set(source) - set(SOURCE_FIELDS):
@@ -60,7 +64,6 @@ def check(config: Any) -> dict:
             if not isinstance(phases, list) or not phases or any(n not in range(len(data["phases"])) for n in phases):
                 last = len(data["phases"]) - 1
                 raise DataError(f"data.{group}[{i}].phases: is {phases!r}, expected a list of numbers in 0..{last}.")
-            classes = {s.get("shape_class") for phase in data["phases"] for s in phase.get("streams", [])}
             if (shape_class := source.get("shape_class")) is not None and shape_class not in classes:
                 expected = ", ".join(sorted(map(str, classes)))
                 raise DataError(
@@ -70,3 +73,8 @@ def check(config: Any) -> dict:
     if absent := [name for name in data["allow_missing"] if name not in names]:
         raise DataError(f"data.allow_missing: {absent[0]} is none of its sources, {', '.join(names)}.")
     return data
+
+
+def left_out(source: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
+    """Whether a source of checked `data` may be missing and is."""
+    return source["name"] in data["allow_missing"] and not epath.Path(source["path"]).is_dir()

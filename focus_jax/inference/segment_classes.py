@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from data_pipelines import rows
+from data_pipelines import rows, segmentation
 from data_pipelines.example import Example
 from data_pipelines.world.examples import picture
 from focus_jax.errors import UserError
@@ -35,7 +35,7 @@ class ClassSegmenter:
         del names  # it says none
         if any(isinstance(prompt, str | np.ndarray) for prompt in prompts):
             raise UserError(f"{self.model.label}: knows classes alone, expected lists of classes.")
-        most = self.stream["segmentation"]["conditions"] - 1
+        most = self.stream[segmentation.CLASS]["conditions"] - 1
         if wrong := [list(prompt) for prompt in prompts if len(set(prompt)) < len(prompt) or len(prompt) > most]:
             raise UserError(f"prompts: {wrong[0]}, expected at most {most} classes, each once.")
         bucket = self.stream["height"], self.stream["width"]

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from data_pipelines import segmentation
 from focus_jax.errors import UserError
 from focus_jax.models.mask_decoder import Predictions
 from focus_jax.ops import mask_losses
@@ -33,7 +34,7 @@ def validate_stream(config: Any, stream: dict[str, Any], where: str) -> None:
     given, own = stream["sequence"]["masks"], config.model.mask_decoder.queries
     if given != own:
         raise UserError(f"{where}.sequence.masks: {given}, expected {own}, the mask decoder's queries.")
-    targets = stream["segmentation"]["targets"] if "segmentation" in stream else 0
+    targets = stream[segmentation.CLASS]["targets"] if segmentation.CLASS in stream else 0
     if targets > own:
         raise UserError(f"{where}.segmentation.targets: {targets}, expected at most the {own} queries.")
 
@@ -54,11 +55,6 @@ def normalisers(batch: Batch, queries: int, loss: Any) -> dict[str, jax.Array]:
     return {"mask": masks, "dice": masks} | of_kind
 
 
-def keys(rng: jax.Array, batch: Batch) -> jax.Array:
-    """A key of each row, the same however rows are split among devices and accumulated."""
-    return jax.vmap(lambda element: jax.random.fold_in(rng, element))(batch["element"])
-
-
 def read(hidden: jax.Array, batch: Batch, queries: int) -> tuple[jax.Array, jax.Array]:
     """E_Q and E_P: hidden states [B, T, D] at the mask tokens [B, N, D], and means over each condition's positions
     [B, K, D]; zeros for a condition that is not there."""
@@ -72,13 +68,15 @@ def read(hidden: jax.Array, batch: Batch, queries: int) -> tuple[jax.Array, jax.
 
 
 def terms(
-    predictions: Predictions, batch: Batch, keys: jax.Array, loss: Any, side: int
+    predictions: Predictions, batch: Batch, rng: jax.Array, loss: Any, side: int
 ) -> tuple[dict[str, jax.Array], Metrics]:
     """Sums of the terms of each row [B], over all outputs of the decoder; mask_iou: of the last one's matched masks,
     where they are targets at all. side: of the padded square in pixels that the masks are of."""
     height, width = batch["high"].shape[2:4]
     targets = jnp.unpackbits(batch["targets"], axis=-1)[..., :width]
     targets = jnp.pad(targets, ((0, 0), (0, 0), (0, side - height), (0, side - width)))
+    # A key of each row, the same however rows are split among devices and accumulated.
+    keys = jax.vmap(lambda element: jax.random.fold_in(rng, element))(batch["element"])
     known, there, of = batch["known"], batch["there"], batch["of"]
     is_kind = [(batch["kind"] == i) & jnp.any(known, axis=1) for i in range(len(KINDS))]
     background = jnp.maximum(jnp.sum(known, axis=1) - 1, 0)

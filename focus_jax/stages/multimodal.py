@@ -101,4 +101,4 @@ class Stage(language.Stage):
     ) -> tuple[dict[str, jax.Array], Metrics]:
         """stages.masks.terms."""
         side = self.focus.tokenizer.padded_side(*batch["high"].shape[2:4])
-        return masks.terms(predictions, batch, masks.keys(rng, batch), self.loss, side)
+        return masks.terms(predictions, batch, rng, self.loss, side)

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 from etils import epath
 
+from data_pipelines import settings
 from data_pipelines.loader import Loader
 from data_pipelines.prepare import ensure_prepared
 from focus_jax import stages
@@ -60,9 +61,9 @@ def train(config: Any, workdir: epath.PathLike, *, data_restart: bool = False) -
     mesh = sharding.make_mesh(config.mesh)
     rows = sharding.batch_sharding(mesh, sharding.table(config))
     if first_process:
-        absent = config.data.get("allow_missing", ())
-        for source in (*config.data.sources, *config.data.validation):
-            if source["name"] not in absent or epath.Path(source["path"]).is_dir():
+        data = settings.check(config.data)
+        for source in (*data["sources"], *data["validation"]):
+            if not settings.left_out(source, data):
                 ensure_prepared(source)
     wait_for_all()
     loader = Loader(
