@@ -109,6 +109,9 @@ def loss_and_gradients(stage: Stage, trained: dict[str, Flat], frozen: Flat, bat
 def guarded_update(plan: Plan, group: str, params: Flat, grads: Flat, opt, ema: Flat | None, health: Health, guard):
     """Clips, updates and averages one group; an update that is not finite or spikes is skipped and counted.
 
+    A gradient of nothing but zeros (masks, in a batch of words alone) leaves the group as it is, momentum too; its
+    schedule goes on.
+
     Returns: (params, opt, ema or None, health, updates as applied, gradient norm before clipping).
     """
     config = plan.groups[group]
@@ -130,7 +133,8 @@ def guarded_update(plan: Plan, group: str, params: Flat, grads: Flat, opt, ema: 
         if first := plan.first_layer(path):  # decay and momentum must not move what does not train
             keep = (jnp.arange(updates[path].shape[0]) >= first).reshape(-1, *([1] * (updates[path].ndim - 1)))
             updates = updates | {path: updates[path] * keep}
-    choose = lambda new, old: jax.tree.map(lambda n, o: jnp.where(ok, n, o), new, old)
+    moves = ok & (norm > 0)
+    choose = lambda new, old: jax.tree.map(lambda n, o: jnp.where(moves, n, o), new, old)
     updates = choose(updates, jax.tree.map(jnp.zeros_like, updates))
     params = optax.apply_updates(params, updates)
     if ema is not None:
@@ -150,7 +154,8 @@ def guarded_update(plan: Plan, group: str, params: Flat, grads: Flat, opt, ema: 
         seen=health.seen + counts,
         norm=jnp.where(counts, mean, health.norm),
     )
-    return params, choose(new_opt, opt), ema, health, updates, norm
+    counts_on = lambda n, o: jnp.where(ok if jnp.issubdtype(o.dtype, jnp.integer) else moves, n, o)
+    return params, jax.tree.map(counts_on, new_opt, opt), ema, health, updates, norm
 
 
 def train_step(

@@ -253,6 +253,22 @@ def test_update_that_is_not_finite_is_skipped_and_counted():
     assert run.step(batch)["skipped_in_a_row/pixel"] == 0
 
 
+def test_group_without_gradient_stays_where_it_is():
+    """Momentum of Adam or Muon and weight decay do not move what a batch says nothing of; its schedule goes on."""
+    run = Run(make_config(groups__pixel__weight_decay=0.1))
+    run.step(make_batch())
+    before, opt = jax.device_get((run.trained.params["pixel"], run.trained.opt["pixel"]))
+    metrics = run.step(make_batch() | {"weight": np.zeros(BATCH, np.float32)})
+    assert metrics["gradient_norm/pixel"] == 0 and metrics["skipped/pixel"] == 0
+    jax.tree.map(np.testing.assert_array_equal, before, jax.device_get(run.trained.params["pixel"]))
+    counted = 0
+    for old, new in zip(jax.tree.leaves(opt), jax.tree.leaves(jax.device_get(run.trained.opt["pixel"]))):
+        moved = np.issubdtype(old.dtype, np.integer)
+        counted += moved
+        np.testing.assert_array_equal(new, old + moved)
+    assert counted
+
+
 def test_spike_is_skipped():
     config = make_config(health__warmup=3, health__spike=3.0, groups__pixel__lr=0.0, groups__discriminator__lr=0.0)
     run = Run(config)
