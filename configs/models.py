@@ -248,10 +248,19 @@ def mask_loss(size: str) -> ConfigDict:
     return ConfigDict(dict(points=points, no_object=0.1, costs=(2.0, 5.0, 5.0), weights=weights))
 
 
-def masks_stream(size: str, bucket: tuple[int, int], rows: int, share: int, length: int, learnt: int) -> dict:
-    """A stream of questions that masks answer (data_pipelines/segmentation.py), one picture a row."""
+def masks_stream(
+    size: str,
+    bucket: tuple[int, int],
+    rows: int,
+    share: int,
+    length: int,
+    learnt: int,
+    shape_class: str = "segmentation",
+) -> dict:
+    """A stream of questions that masks answer (data_pipelines/segmentation.py), one picture a row, or two frames of a
+    clip (data_pipelines/clips.py)."""
     # COCO's panoptic list has 133 classes; an answer's list may have the background beside them.
     full = dict(conditions=134, targets=MASKS["full"], regions=10, names=0.9)
     tiny = dict(conditions=8, targets=8, regions=4, names=0.9)
     words = language_stream(size, bucket, rows, share, length=length, learnt=learnt, pack=1, images=1)
-    return words | {"shape_class": "segmentation", "segmentation": full if size == "full" else tiny}
+    return words | {"shape_class": shape_class, "segmentation": full if size == "full" else tiny}

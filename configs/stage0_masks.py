@@ -47,7 +47,7 @@ def get_config() -> ConfigDict:
 
     stream = models.masks_stream("tiny", (64, 64), rows=16, share=1, length=208, learnt=24)
     c.data = ConfigDict()
-    c.data.phases = [{"steps": 4_000, "streams": [stream]}]
+    c.data.phases = [{"steps": 2_000, "streams": [stream]}]
     c.data.sources = [mixtures.world("panoptic", 1.0), mixtures.world("panoptic", 1.0, preset="standard")]
     c.data.validation = [mixtures.world("panoptic", 1.0, count=256)]
     c.data.max_crop_loss = 0.0

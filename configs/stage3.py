@@ -45,10 +45,11 @@ def get_config(size: str = "full") -> ConfigDict:
     c.model = models.understanding(sizes)
     c.model.mask_pixel_decoder = models.mask_pixel_decoder(sizes)
     c.model.mask_decoder = models.mask_decoder(sizes)
+    c.model.mask_decoder.embedding = 32 if tiny else 256
 
     c.loss = models.mask_loss(sizes)
     c.loss.text_mode = True
-    c.loss.weights.update(text=1.0 if not tiny else 4.0, semantic=1.0, pixel=1.0)
+    c.loss.weights.update(text=1.0 if not tiny else 4.0, semantic=1.0, pixel=1.0, follow=2.0)
 
     if tiny:
         c.init = ConfigDict({"tokenizer": "assets/tokenizer.safetensors", "llm": "assets/llm.safetensors"})
@@ -101,14 +102,17 @@ def get_config(size: str = "full") -> ConfigDict:
         streams = [
             models.language_stream("tiny", (64, 64), rows=16, share=1, length=304, learnt=64, pack=1, images=1),
             models.masks_stream("tiny", (64, 64), rows=16, share=2, length=208, learnt=24),
+            models.masks_stream("tiny", (64, 64), rows=8, share=1, length=208, learnt=24, shape_class="clips"),
         ]
         c.data.phases = [{"steps": 1_200 if size == "tiny" else 12_000, "streams": streams}]
         c.data.sources = [
             *(words("questions", 0.8), words("caption", 0.2)),
             *(masks("referring", 0.5), masks("reasoning", 0.1), masks("regions", 0.2), masks("panoptic", 0.2)),
+            mixtures.world("clip", 1.0, shape_class="clips"),
         ]
         c.data.validation = [words("questions", 1.0, count=128)]
         c.data.validation += [masks(task, 1.0, count=64) for task in ("referring", "regions", "panoptic")]
+        c.data.validation.append(mixtures.world("clip", 1.0, shape_class="clips", count=32))
     else:
         c.data.phases = [{"steps": steps, "streams": _streams(side, rows)} for side, steps, rows in FULL]
         c.data.sources = mixtures.sources(mixtures.STAGE3_WORDS, shape_class="language")

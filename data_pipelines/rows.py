@@ -8,6 +8,7 @@ codes      picture's, and the codes that `prepare codes` stored with the record;
 language   conversations, one or several packed into a row, and the pictures that they show (language.py)
 slots      the same with words in place of the pictures (slots.py)
 segmentation   one picture, what to segment in it, the answer's names and its masks (segmentation.py)
+clips      two frames with the same question, and which masks show the same thing (clips.py)
 
 A row is made of pieces, one an Example: of one, or where its stream packs them of several.
 """
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from data_pipelines import buckets, language, segmentation, transforms
+from data_pipelines import buckets, clips, language, segmentation, transforms
 from data_pipelines.errors import DataError
 from data_pipelines.example import Example
 from data_pipelines.world import vocabulary
@@ -57,7 +58,7 @@ def codes_fields(stream: dict) -> Fields:
 
 FIELDS = {"picture": picture_fields, "objects": objects_fields, "codes": codes_fields}
 FIELDS |= dict.fromkeys(language.CLASSES, language.fields)
-FIELDS |= {segmentation.CLASS: segmentation.fields}
+FIELDS |= {segmentation.CLASS: segmentation.fields, clips.CLASS: clips.fields}
 
 
 def grids(stream: dict) -> dict[str, tuple[int, int]]:
@@ -91,6 +92,8 @@ def join(pieces: Sequence[Any], stream: dict) -> dict[str, np.ndarray]:
     """The row of pieces, `packed` many at most and one at least."""
     if stream["shape_class"] == segmentation.CLASS:
         return segmentation.join(pieces, stream)
+    if stream["shape_class"] == clips.CLASS:
+        return clips.join(pieces, stream)
     return language.join(pieces, stream) if stream["shape_class"] in language.CLASSES else pieces[0]
 
 
@@ -103,6 +106,8 @@ def piece(example: Example, stream: dict, **options) -> Any:
         return language.piece(example, stream, **options)
     if stream["shape_class"] == segmentation.CLASS:
         return segmentation.piece(example, stream, **options)
+    if stream["shape_class"] == clips.CLASS:
+        return clips.piece(example, stream, **options)
     if not example.images:
         raise DataError(f"{example.id}: has no image, expected one.")
     bucket = stream["height"], stream["width"]

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data_pipelines import language, seeds, segmentation
+from data_pipelines import clips, language, seeds, segmentation
 from data_pipelines.errors import DataError
 
 STREAM_FIELDS = {"shape_class": str, "height": int, "width": int, "batch_size": int, "share": int}
@@ -103,7 +103,8 @@ def _phase(phase: Mapping, p: int) -> tuple[int, list[dict]]:
             raise DataError(
                 f"{where}.streams[{i}]: expected {' or '.join(GRIDS)} with the shape class codes, and with no other."
             )
-        classes = (*language.CLASSES, segmentation.CLASS)
+        masks = (segmentation.CLASS, clips.CLASS)
+        classes = (*language.CLASSES, *masks)
         if ("sequence" in stream) != (stream["shape_class"] in classes):
             raise DataError(
                 f"{where}.streams[{i}]: expected sequence with the shape classes {', '.join(classes)}, and with no "
@@ -111,8 +112,9 @@ def _phase(phase: Mapping, p: int) -> tuple[int, list[dict]]:
             )
         if "sequence" in stream:
             language.check(stream["sequence"], f"{where}.streams[{i}].sequence")
-        if (segmentation.CLASS in stream) != (stream["shape_class"] == segmentation.CLASS):
-            raise DataError(f"{where}.streams[{i}]: expected segmentation with that shape class, and with no other.")
+        if (segmentation.CLASS in stream) != (stream["shape_class"] in masks):
+            told = " and ".join(masks)
+            raise DataError(f"{where}.streams[{i}]: expected segmentation with the shape classes {told}, no other.")
         if segmentation.CLASS in stream:
             segmentation.check(stream, f"{where}.streams[{i}]")
     return phase["steps"], streams

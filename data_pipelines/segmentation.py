@@ -65,7 +65,7 @@ def fields(stream: dict) -> dict[str, tuple[tuple[int, ...], type]]:
     of each; regions: uint8 [R, h, w], how much of each cell a region covers, 255 = all.
     """
     s = stream["segmentation"]
-    height, width = buckets.high_size((stream["height"], stream["width"]), stream["high"])
+    height, width = high_of(stream)
     return language.fields(stream) | {
         "kind": ((), np.int32),
         "known": ((s["conditions"],), np.bool_),
@@ -78,13 +78,14 @@ def fields(stream: dict) -> dict[str, tuple[tuple[int, ...], type]]:
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """What is asked of a picture. masks: bool [H, W] at X_H's size, each of condition `of` (from 0); conditions: how
-    many there are; regions: bool [H, W]; laid: the sequence."""
+    """What is asked of a picture. masks: bool [H, W] at X_H's size, each of condition `of` (from 0) and of instance
+    `things`, -1 for several as one; conditions: how many there are; regions: bool [H, W]; laid: the sequence."""
 
     kind: str
     conditions: int
     masks: Sequence[np.ndarray]
     of: Sequence[int]
+    things: Sequence[int]
     regions: Sequence[np.ndarray]
     laid: layout.Laid
 
@@ -97,11 +98,20 @@ def piece(example: Example, stream: dict, *, rng: np.random.Generator | None = N
     """
     if len(example.images) != 1:
         raise DataError(f"{example.id}: has {len(example.images)} images, expected one.")
-    bucket, s = (stream["height"], stream["width"]), stream["segmentation"]
     original = transforms.decode(example.images[0].data, example.id)
+    bucket, size = (stream["height"], stream["width"]), high_of(stream)
     image, placement = transforms.place(original, bucket, name=example.id, rng=rng, **options)
-    size = buckets.high_size(bucket, stream["high"])
-    found = _Asking(example, stream, placement, size, rng).question()
+    found = Asking(example, stream, placement, size, rng).question()
+    return laid_out(found, stream, image, placement.cut(original, size))
+
+
+def high_of(stream: Mapping[str, Any]) -> tuple[int, int]:
+    """(height, width) of a stream's X_H."""
+    return buckets.high_size((stream["height"], stream["width"]), stream["high"])
+
+
+def laid_out(found: Question, stream: dict, image: np.ndarray, high: np.ndarray) -> language.Piece:
+    """A question about a picture uint8 [H, W, 3], high the same at X_H's size, as a piece of a row."""
     if len(found.laid) > stream["sequence"]["length"] or found.laid.learnt > stream["sequence"]["learnt"]:
         return language.Piece(None, {})
     arrays: dict[str, np.ndarray] = {
@@ -109,11 +119,11 @@ def piece(example: Example, stream: dict, *, rng: np.random.Generator | None = N
     }
     arrays["kind"][...] = KINDS.index(found.kind)
     arrays["known"][: found.conditions] = True
-    for t, (mask, condition) in enumerate(list(zip(found.masks, found.of))[: s["targets"]]):
+    for t, (mask, condition) in enumerate(list(zip(found.masks, found.of))[: stream[CLASS]["targets"]]):
         arrays["targets"][t], arrays["there"][t], arrays["of"][t] = np.packbits(mask, axis=1), True, condition
     for r, region in enumerate(found.regions):
         arrays["regions"][r] = coverage(region)
-    arrays["image"], arrays["high"] = image[None], placement.cut(original, size)[None]
+    arrays["image"], arrays["high"] = image[None], high[None]
     return language.Piece(found.laid, arrays)
 
 
@@ -139,8 +149,8 @@ def coverage(region: np.ndarray) -> np.ndarray:
     return np.where(shares > 0, np.maximum(np.round(255 * shares), 1), 0).astype(np.uint8)
 
 
-class _Asking:
-    """One example's question being made."""
+class Asking:
+    """One example's question being made; arguments as in `piece`."""
 
     def __init__(
         self,
@@ -163,14 +173,14 @@ class _Asking:
             raise DataError(f"{example.id}: has no expression, region or class list, expected something to segment.")
         kind = allowed[self._draw(len(allowed))]
         try:
-            return getattr(self, f"_{kind}")()
+            return {"words": self._words, "regions": self._regions, "classes": self.classes}[kind]()
         except UserError as error:
             raise DataError(f"{example.id}: {error}") from error
 
     def _draw(self, count: int) -> int:
         return 0 if self.rng is None else int(self.rng.integers(count))
 
-    def _names(self, found: Sequence[str]) -> str:
+    def names(self, found: Sequence[str]) -> str:
         """The answer's names; "" where they are left out, so that masks do not come to depend on them."""
         told = self.rng is None or self.rng.random() < self.limits["names"]
         return prompts.names(found) if told else ""
@@ -188,7 +198,8 @@ class _Asking:
         whole = Image.fromarray(mask.to_array().astype(np.uint8) * 255)
         return self.placement.cut(whole, self.size) >= 128
 
-    def _mask(self, number: int) -> np.ndarray:
+    def mask(self, number: int) -> np.ndarray:
+        """Of an instance, bool [H, W] on the row's crop at X_H's size. Raises: DataError."""
         if not 0 <= number < len(self.example.instances):
             raise DataError(
                 f"{self.example.id}: names instance {number} of {len(self.example.instances)}, expected one it has."
@@ -197,24 +208,26 @@ class _Asking:
 
     def _words(self) -> Question:
         expression = self.example.expressions[self._draw(len(self.example.expressions))]
-        masks = [self._mask(number) for number in expression.instances]
+        things = list(expression.instances)
+        masks = [self.mask(number) for number in things]
         if masks and not any(mask.any() for mask in masks):
             raise DataError(f"{self.example.id}: the target of {expression.text!r} is lost to the crop.")
         if len(masks) > self.limits["targets"]:  # what words mean must not be cut short
-            masks = [np.logical_or.reduce(masks)]
+            masks, things = [np.logical_or.reduce(masks)], [-1]
+        things = [number for number, mask in zip(things, masks) if mask.any()]
         masks = [mask for mask in masks if mask.any()]
         reasoning = expression.kind.startswith("reason")
         unnamed = UNNAMED if reasoning else expression.text
         named = [self.example.instances[number].category or unnamed for number in expression.instances]
-        writer = prompts.segment_words(self.writer, expression.text, self._names(named), reasoning=reasoning)
-        return Question("words", 1, masks, [0] * len(masks), [], writer.done())
+        writer = prompts.segment_words(self.writer, expression.text, self.names(named), reasoning=reasoning)
+        return Question("words", 1, masks, [0] * len(masks), things, [], writer.done())
 
     def _regions(self) -> Question:
         regions, most = list(self.example.regions), min(self.limits["regions"], self.limits["targets"])
         if self.rng is not None:
             self.rng.shuffle(regions)  # type: ignore[arg-type]
             most = 1 + int(self.rng.integers(most))
-        meant: set[int] = set()  # a thing is marked once: two conditions with one mask would contradict each other
+        meant: list[int] = []  # a thing is marked once: two conditions with one mask would contradict each other
         masks: list[np.ndarray] = []
         hints: list[np.ndarray] = []
         named: list[str] = []
@@ -223,25 +236,26 @@ class _Asking:
                 raise DataError(f"{self.example.id}: a region names no instance, expected what it points at.")
             if region.instance in meant or len(masks) == most:
                 continue
-            mask, hint = self._mask(region.instance), self._cut(region.mask, f"a {region.kind}")
+            mask, hint = self.mask(region.instance), self._cut(region.mask, f"a {region.kind}")
             if mask.any() and hint.any():
-                meant.add(region.instance)
+                meant.append(region.instance)
                 masks.append(mask)
                 hints.append(hint)
                 named.append(self.example.instances[region.instance].category)
         if not masks:
             raise DataError(f"{self.example.id}: all its regions are lost to the crop, expected one that is seen.")
-        answer = self._names([name for name in named if name]) if any(named) else ""
+        answer = self.names([name for name in named if name]) if any(named) else ""
         writer = prompts.segment_regions(self.writer, len(masks), answer)
-        return Question("regions", len(masks), masks, list(range(len(masks))), hints, writer.done())
+        return Question("regions", len(masks), masks, list(range(len(masks))), meant, hints, writer.done())
 
-    def _classes(self) -> Question:
+    def classes(self) -> Question:
+        """For all that the list of classes names. Raises: DataError."""
         example, room = self.example, self.limits["conditions"] - 1
         things = [i for i, instance in enumerate(example.instances) if not instance.crowd]
         if wrong := [i for i in things if example.instances[i].category not in example.classes]:
             category = example.instances[wrong[0]].category
             raise DataError(f"{example.id}: the category {category!r} is not in its list of classes.")
-        seen = [(i, self._mask(i)) for i in things]
+        seen = [(i, self.mask(i)) for i in things]
         seen = sorted(((i, mask) for i, mask in seen if mask.any()), key=lambda one: -int(one[1].sum()))
         seen = seen[: self.limits["targets"]]
         present = list(dict.fromkeys(example.instances[i].category for i, _ in seen))
@@ -255,7 +269,8 @@ class _Asking:
         listed = [name for name in dict.fromkeys(example.classes) if name in {*present, *others}]
         if self.rng is not None:
             self.rng.shuffle(listed)
-        answer = self._names([name for name in listed if name in present])
+        answer = self.names([name for name in listed if name in present])
         writer = prompts.segment_classes(self.writer, listed, answer)
         of = [listed.index(example.instances[i].category) for i, _ in seen]
-        return Question("classes", len(listed) + 1, [mask for _, mask in seen], of, [], writer.done())
+        things, masks = [i for i, _ in seen], [mask for _, mask in seen]
+        return Question("classes", len(listed) + 1, masks, of, things, [], writer.done())

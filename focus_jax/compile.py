@@ -26,6 +26,7 @@ from etils import epath
 from jax.experimental import topologies
 
 from data_pipelines import rows as batch_rows
+from data_pipelines import segmentation
 from focus_jax import hlo, stages
 from focus_jax.describe import size
 from focus_jax.errors import UserError, one_sentence
@@ -59,8 +60,9 @@ def topology_devices(topology: str, slices: int = 1) -> list[Any]:
 
 
 def costliest(config: Any) -> dict[str, Any]:
-    """The sub-stream with the most pixels in a batch (the first of equals)."""
-    return max(all_streams(config), key=lambda s: s["batch_size"] * s["height"] * s["width"])
+    """The sub-stream with the most pixels in a batch; of equals one with masks, then the first."""
+    work = lambda s: (s["batch_size"] * s["height"] * s["width"], s["shape_class"] == segmentation.CLASS)
+    return max(all_streams(config), key=work)
 
 
 def all_streams(config: Any) -> list[dict[str, Any]]:
@@ -69,15 +71,19 @@ def all_streams(config: Any) -> list[dict[str, Any]]:
 
 
 def stream_named(config: Any, name: str) -> dict[str, Any]:
-    """The sub-stream "PHASE/HxW". Raises: UserError."""
-    for s in all_streams(config):
-        if shape_name(s) == name:
-            return s
-    names = ", ".join(shape_name(s) for s in all_streams(config))
-    raise UserError(f"--shape={name}: the config has no such shape, expected one of {names}.")
+    """The sub-stream "PHASE/HxW/CLASS" or, where one class alone has that shape, "PHASE/HxW". Raises: UserError."""
+    streams = all_streams(config)
+    found = [s for s in streams if name in (shape_name(s), f"{shape_name(s)}/{s['shape_class']}")]
+    if len(found) == 1:
+        return found[0]
+    shared = [s for s in streams if sum(shape_name(other) == shape_name(s) for other in streams) > 1]
+    names = ", ".join(shape_name(s) + (f"/{s['shape_class']}" if s in shared else "") for s in streams)
+    said = f"{len(found)} streams have this shape" if found else "the config has no such shape"
+    raise UserError(f"--shape={name}: {said}, expected one of {names}.")
 
 
 def shape_name(stream: Mapping[str, Any]) -> str:
+    """Of a sub-stream of `all_streams`; streams of other shape classes may share it."""
     return f"{stream['phase']}/{stream['height']}x{stream['width']}"
 
 
@@ -127,6 +133,7 @@ def report(
         "sharding": config.sharding,
         "accumulate": config.accumulate,
         "shape": shape_name(stream),
+        "shape_class": stream["shape_class"],
         "steps": [int(p["steps"]) for p in config.data.phases],
         "batch_size": stream["batch_size"],
         "flops_per_device": work,
@@ -308,7 +315,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", required=True, help="FILE or FILE:ARGUMENT; set fields with --config.FIELD=VALUE")
     parser.add_argument("--topology", required=True, help="v5p:4x4x4, v5e:8x8, v6e:4x4, ..., or cpu:N")
     parser.add_argument("--slices", type=int, default=1, help="so many of them; config.mesh.dcn_data spans them")
-    parser.add_argument("--shape", help="PHASE/HxW instead of the costliest")
+    parser.add_argument("--shape", help="PHASE/HxW, or PHASE/HxW/CLASS, instead of the costliest")
     parser.add_argument("--all", action="store_true", help="every shape of every phase")
     parser.add_argument("--quick", action="store_true", help="compile with less effort: faster, a little more memory")
     parser.add_argument("--plan", action="store_true", help="estimate memory in seconds, compile nothing")

@@ -9,6 +9,7 @@
 reconstruct   pictures through the tokenizer and back; `infer reconstruct --help` says what it writes
 chat          questions about pictures, one after the other or interactively
 segment       masks by words, classes, a click, a scribble, a box or a mask
+video         things in a clip, by words, classes, or their masks in one frame
 
 The checkpoint is a run directory (its best step), one step of it, or a safetensors file.
 """
@@ -208,17 +209,14 @@ def segment(args: argparse.Namespace) -> None:
     from focus_jax.inference import masks
     from focus_jax.inference.reconstruct import listed
 
-    given = [name for name in ASKED if getattr(args, name)]
-    if len(given) != 1:
-        told = ", ".join(f"--{name}" for name in given) or "nothing"
-        raise UserError(f"{told}: expected one of {', '.join(f'--{name}' for name in ASKED)}.")
+    given = _one_of(args, ASKED)
     files, output = listed(args.inputs), _folder(args.output, masks.RECORD)
     model = focus_jax.load(args.checkpoint, weights=args.weights)
     done, refused = [], []
     for name, file in progress("segment", files.items(), len(files), "pictures"):
         try:
             picture = np.asarray(_opened(str(file)))
-            (found,) = model.segment(picture[None], [_prompt(args, given[0], picture.shape[:2])])
+            (found,) = model.segment(picture[None], [_prompt(args, given, picture.shape[:2])])
         except (UserError, DataError) as error:
             refused.append(str(error))
             continue
@@ -228,7 +226,7 @@ def segment(args: argparse.Namespace) -> None:
             with (output / f"{name}.{kind}.png").open("wb") as to:
                 image.save(to, format="PNG")
         entry = {"name": name, "input": str(file), "size": list(picture.shape[:2])}
-        done.append(entry | {"asked": {given[0]: getattr(args, given[0])}, "segments": masks.entries(found)})
+        done.append(entry | {"asked": {given: getattr(args, given)}, "segments": masks.entries(found)})
         print(f"{name}: {', '.join(found.names) or masks.NOTHING}", flush=True)
     if done:
         told = {"checkpoint": model.label, "pictures": done, "refused": refused}
@@ -263,6 +261,60 @@ def _prompt(args: argparse.Namespace, kind: str, size: tuple[int, int]) -> Any:
     return marked
 
 
+VIDEO = """Things in a clip: a folder of frames, in the order of their names, or an animated GIF, WebP or PNG. Writes
+
+  OUTPUT/ids/FRAME.png   each pixel's thing, 0 = none, as a palette PNG: one number is one thing in all frames
+  OUTPUT/overlay.gif     the frames with their things and a legend
+  OUTPUT/video.json      what was asked, and of every frame its things: name, score, area, box and COCO's run lengths
+
+One of these says what is asked:
+
+  --words="the red mug"         what it means; --question: words to be thought about
+  --classes="person,dog"        everything of these classes, joined over the frames
+  --mask=FILE --frame=N         things marked in frame N (0, the first, by default) by a palette PNG's numbers, or one
+                                that is white; they are sought before and behind it
+
+  python -m focus_jax.infer video frames/ --checkpoint=runs/stage3 --mask=first.png --output=out
+"""
+OF_CLIPS = ("words", "question", "classes", "mask")
+
+
+def video(args: argparse.Namespace) -> None:
+    """`infer video`. Raises: UserError."""
+    import numpy as np
+
+    import focus_jax
+    from focus_jax.inference import clip_files
+
+    given = _one_of(args, OF_CLIPS)
+    if args.frame and given != "mask":
+        raise UserError(f"--frame={args.frame}: goes with --mask, which marks things in it.")
+    frames, output = clip_files.read(args.input), _folder(args.output, clip_files.RECORD)
+    pictures = np.stack(list(frames.values()))
+    size = pictures.shape[1:3]
+    asked = (args.frame, clip_files.marked(args.mask, size)) if given == "mask" else _prompt(args, given, size)
+    model = focus_jax.load(args.checkpoint, weights=args.weights)
+    found = model.segment_video(pictures, asked)
+    output.mkdir(parents=True, exist_ok=True)
+    told = {"checkpoint": model.label, "asked": {given: getattr(args, given)}, "names": found.names}
+    told |= {"scores": [round(x, 4) for x in found.scores], "frames": clip_files.write(output, frames, found)}
+    (output / clip_files.RECORD).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    where = [int((found.ids == k).any(axis=(1, 2)).sum()) for k in range(1, len(found.names) + 1)]
+    for k, (name, count) in enumerate(zip(found.names, where), 1):
+        print(f"{k} {name}: in {count} of {len(frames)} frames")
+    if not found.names:
+        print("nothing there")
+
+
+def _one_of(args: argparse.Namespace, names: tuple[str, ...]) -> str:
+    """The one option that says what is asked. Raises: UserError for none or several."""
+    given = [name for name in names if getattr(args, name)]
+    if len(given) != 1:
+        told = ", ".join(f"--{name}" for name in given) or "nothing"
+        raise UserError(f"{told}: expected one of {', '.join(f'--{name}' for name in names)}.")
+    return given[0]
+
+
 def _line() -> str | None:
     """The user's next line, None at the end."""
     try:
@@ -281,7 +333,7 @@ def _opened(path: str) -> Any:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}).") from error
 
 
-TASKS = {"reconstruct": reconstruct, "chat": chat, "segment": segment}
+TASKS = {"reconstruct": reconstruct, "chat": chat, "segment": segment, "video": video}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -330,6 +382,18 @@ def main(argv: list[str] | None = None) -> None:
     add("--box", default="", metavar="X,Y,W,H", help="a box")
     add("--scribble", default="", metavar="FILE", help="a stroke, not black")
     add("--mask", default="", metavar="FILE", help="a rough mask, not black")
+    add("--weights", choices=("ema", "raw"), default="ema", help="averaged parameters where there are some, or raw")
+    add = tasks.add_parser(
+        "video", help="things in a clip", description=VIDEO, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).add_argument
+    add("input", metavar="INPUT", help="a folder of frames, or an animated picture")
+    add("--checkpoint", required=True, metavar="DIR", help="run directory, step directory or safetensors file")
+    add("--output", required=True, metavar="DIR", help="folder to write to")
+    add("--words", default="", metavar="TEXT", help="what it is called")
+    add("--question", default="", metavar="TEXT", help="what has to be thought about")
+    add("--classes", default="", metavar="A,B,...", help="names of classes")
+    add("--mask", default="", metavar="FILE", help="numbers of things in one frame")
+    add("--frame", type=int, default=0, metavar="N", help="the frame that --mask marks (default: 0)")
     add("--weights", choices=("ema", "raw"), default="ema", help="averaged parameters where there are some, or raw")
     args = parser.parse_args(argv)
     with one_sentence():

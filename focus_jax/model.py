@@ -98,6 +98,19 @@ class Model:
         """
         return self._segmenter(_pictures("images", images), list(prompts), names=names, rules=rules)
 
+    def segment_video(self, frames: np.ndarray, prompt: Any, *, names: bool = True, rules: Any = None) -> Any:
+        """Things in a clip, uint8 [T, H, W, 3]: by words, a list of classes, or (frame, int32 [H, W]), which marks them
+        by numbers from 1. names, rules: as of `segment`.
+
+        Returns: evaluation.protocol.Segments. Raises: UserError, also for a model without a mask decoder.
+        """
+        from focus_jax.inference.segment import Segmenter
+        from focus_jax.inference.video import VideoSegmenter
+
+        if not isinstance(self._segmenter, Segmenter):
+            raise UserError(f"{self.label}: knows classes alone and joins none over frames, expected stage 3.")
+        return VideoSegmenter(self._segmenter)(_pictures("frames", frames), prompt, names=names, rules=rules)
+
     @functools.cached_property
     def _segmenter(self) -> Any:
         from focus_jax.inference.segment import Segmenter

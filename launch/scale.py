@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compiles the full-size stages for TPU slices that are not there and renews docs/scale.md.
 
-`make scale` does everything anew, hours on two cores; `.venv/bin/python launch/scale.py --reports=runs/scale` only what
-has no report in that folder yet.
+`make scale` does everything anew, hours on two cores; `.venv/bin/python launch/scale.py --only=stage2` the jobs whose
+"CONFIG TOPOLOGY SHAPE" contains that, `--only=none` just writes the page. docs/scale.json keeps the reports, after each
+job, and each says which commit it is of.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -25,7 +27,11 @@ JOBS = [
     ("stage2", "v5p:4x4x4", "0/256x256"),
     ("stage2", "v6e:8x8", "0/256x256"),
     ("language", "v5p:4x4x4", "0/0x0"),
+    ("stage3", "v5e:8x8", "1/512x512"),
+    ("stage3", "v5p:4x4x4", "1/512x512"),
+    ("stage3", "v6e:8x8", "1/512x512"),
 ]
+REPORTS = ROOT / "docs" / "scale.json"
 HEAD = """# The full step on slices that are not there
 
 Made by `make scale`: the real train step of each full-size stage, compiled ahead of time by libtpu on a machine without
@@ -84,18 +90,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         "launch/scale.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--reports", default="", help="folder with reports to keep; default: all are made anew")
+    parser.add_argument("--only", default="", help="part of the jobs to compile, as in `stage2 v5p`; default: all")
     args = parser.parse_args()
-    folder = ROOT / (args.reports or "runs/scale")
-    folder.mkdir(parents=True, exist_ok=True)
-    found = []
-    for config, topology, shape in JOBS:
-        report = folder / f"{config}_{topology}_{shape}.json".replace(":", "_").replace("/", "_")
-        if not (args.reports and report.exists()):
-            command = ["-m", "focus_jax.compile", f"--config=configs/{config}.py", f"--topology={topology}"]
-            print("$ python", *command, f"--shape={shape}", flush=True)
+    reports = json.loads(REPORTS.read_text()) if REPORTS.exists() else {}
+    for job in map(" ".join, JOBS):
+        if args.only not in job:
+            continue
+        config, topology, shape = job.split()
+        command = ["-m", "focus_jax.compile", f"--config=configs/{config}.py", f"--topology={topology}"]
+        print("$ python", *command, f"--shape={shape}", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            report = pathlib.Path(folder) / "report.json"
             subprocess.run([sys.executable, *command, f"--shape={shape}", f"--report={report}"], cwd=ROOT, check=True)
-        found += json.loads(report.read_text())
+            (reports[job],) = json.loads(report.read_text())
+        REPORTS.write_text(json.dumps(reports, indent=1) + "\n")
+    found = [reports[job] for job in map(" ".join, JOBS) if job in reports]
     from focus_jax import compile as ahead
 
     whole = [f"{ahead.slice_name(r)} {r['shape']}: {len(r['replicated'])}" for r in found]

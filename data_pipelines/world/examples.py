@@ -200,13 +200,12 @@ def _edit(out: Example, scene: Scene, drawn: Drawing) -> None:
 def _clip(out: Example, scene: Scene, drawn: Drawing) -> None:
     """Frames instead of a picture; instances of all of them, `track` being the thing's number in the first."""
     made = clips.clip(scene.preset, scene.split, scene.index)
-    pictures, _ = clips.draw(made, len(drawn.ids))
+    pictures, ids = clips.draw(made, len(drawn.ids))
     out.images = []
     out.frames = [Frame(image=picture(p), time=time) for p, time in zip(pictures, made.times)]
     for t, (frame, tracks) in enumerate(zip(made.frames, made.tracks)):
-        seen = drawing.draw(frame, len(drawn.ids))
-        for k, (thing, track) in enumerate(zip(frame.things, tracks)):
-            mask = seen.mask(k)
+        for thing, track in zip(frame.things, tracks):
+            mask = ids[t] == track + 1
             out.instances.append(
                 Instance(
                     category=thing.shape,

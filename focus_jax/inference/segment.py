@@ -35,11 +35,30 @@ UNNAMED = "it"  # what was found where the answer names nothing
 class Rules:
     """When a query counts. words: least sigmoid(z) times mean sigmoid of its mask, of one that shows what words mean;
     where none reaches it nothing is there. classes: least share of a query's class; overlap: least share of its mask
-    that a query must win."""
+    that a query must win. In clips (inference/video.py) follow: as words, of a thing that was marked in another frame;
+    same: least likeness of two frames' queries to be one thing; forget: frames a thing may be out of sight."""
 
     words: float = 0.5
     classes: float = 0.5
     overlap: float = 0.8
+    follow: float = 0.5
+    same: float = 0.5
+    forget: int = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Looked:
+    """What the model made of some pictures. said: its words; masks: logits [B, N, h, w] on the padded square; scores: z
+    [B, N, K]; embeddings: e_j [B, N, E], None where it has none; fit: of the pictures in their bucket."""
+
+    said: list[str]
+    masks: np.ndarray
+    scores: np.ndarray
+    embeddings: np.ndarray | None
+    fit: transforms.Fit
+
+
+Asked = Prompt | int  # a number: of regions that are given by themselves
 
 
 class Segmenter:
@@ -54,7 +73,7 @@ class Segmenter:
             raise UserError(f"{model.label}: its last phase has no stream of segmentation, expected one.")
         self.limits, self.high = self.streams[0]["segmentation"], self.streams[0]["high"]
         self.structure = answers(self.chat.vocabulary, stops=(vocab.SEG,))
-        last = lambda found: (found.masks[-1], found.scores[-1])
+        last = lambda found: (found.masks[-1], found.scores[-1], found.embeddings)
         self._run = jax.jit(lambda params, batch: last(self.stage.predict(params, batch)[1]))
 
     def __call__(
@@ -67,62 +86,80 @@ class Segmenter:
         """
         if len(images) != len(prompts):
             raise UserError(f"prompts: {len(prompts)} for {len(images)} images, expected one each.")
-        where = self.chat.bucket(*images.shape[1:3])
-        fit = transforms.fit(*images.shape[1:3], [where])
-        shown = {k: x[:, None] for k, x in self.chat.pictures([Image.fromarray(x) for x in images], where).items()}
+        fit = self.fit(images)
         regions = np.stack([self._region(prompt, fit) for prompt in prompts])
+        found = self.look(images, prompts, regions, names=names)
+        return [
+            self._segments(prompt, answer, found.masks[b], found.scores[b], fit, rules or Rules())
+            for b, (prompt, answer) in enumerate(zip(prompts, found.said))
+        ]
+
+    def fit(self, images: np.ndarray) -> transforms.Fit:
+        """Of pictures uint8 [B, H, W, 3] in their bucket."""
+        size = images.shape[1:3]
+        return transforms.fit(*size, [self.chat.bucket(*size)])
+
+    def look(self, images: np.ndarray, prompts: Sequence[Asked], regions: np.ndarray, *, names: bool = True) -> Looked:
+        """uint8 [B, H, W, 3], one prompt each. regions: [G, R, h, w] as `covered` gives them, on the first of every
+        B / G pictures (Focus.asked). names: as in __call__."""
+        fit = self.fit(images)
+        where = fit.bucket
+        shown = {k: x[:, None] for k, x in self.chat.pictures([Image.fromarray(x) for x in images], where).items()}
         said = [""] * len(prompts)
         if names:
             laid = [self._laid(prompt, where, None) for prompt in prompts]
-            found = self.chat.say(laid, shown | {"regions": regions}, limit=NAMES, structure=self.structure)
-            said = [one.text.strip() for one in found]
+            answers = self.chat.say(laid, shown | {"regions": regions}, limit=NAMES, structure=self.structure)
+            said = [one.text.strip() for one in answers]
         laid = [self._laid(prompt, where, answer) for prompt, answer in zip(prompts, said)]
         with self.model.scope():
             batch = jax.tree.map(jnp.asarray, self._batch(laid, prompts, shown, regions))
-            masks, scores = (np.asarray(x) for x in self._run(self.model.params, batch))
-        return [
-            self._segments(prompt, answer, masks[b], scores[b], fit, rules or Rules())
-            for b, (prompt, answer) in enumerate(zip(prompts, said))
-        ]
+            masks, scores, embeddings = jax.device_get(self._run(self.model.params, batch))
+        return Looked(said, masks, scores, embeddings, fit)
 
     # -------------------------------------------------------------------------------------------------- what is read
-    def _laid(self, prompt: Prompt, where: buckets.Bucket, answer: str | None) -> Laid:
+    def _laid(self, prompt: Asked, where: buckets.Bucket, answer: str | None) -> Laid:
         """The sequence of a prompt; answer: None where it is to be written."""
         writer = Writer(self.chat.vocabulary, self.chat.tokenizer, self.chat.sizes(where))
         if isinstance(prompt, str):
             return ask.segment_words(writer, prompt, answer, reasoning=isinstance(prompt, Question)).done()
-        if isinstance(prompt, np.ndarray):
-            return ask.segment_regions(writer, 1, answer).done()
+        if isinstance(prompt, np.ndarray | int):
+            return ask.segment_regions(writer, prompt if isinstance(prompt, int) else 1, answer).done()
         if len(prompt) + 1 > self.limits["conditions"]:
             most = self.limits["conditions"] - 1
             raise UserError(f"prompts: a list of {len(prompt)} classes, expected at most {most}.")
         return ask.segment_classes(writer, list(prompt), answer).done()
 
     def _region(self, prompt: Prompt, fit: transforms.Fit) -> np.ndarray:
-        """The coverage of a marked region, uint8 [R, h, w] as in data_pipelines/segmentation.py; zeros without one."""
+        """The coverage of a marked region, uint8 [R, h, w]; zeros without one. Raises: UserError."""
+        if not isinstance(prompt, np.ndarray):
+            return self.covered([], fit)
+        if prompt.dtype != bool or prompt.shape != fit.size:
+            raise UserError(f"prompts: a region {prompt.dtype}{list(prompt.shape)}, expected bool{list(fit.size)}.")
+        if not prompt.any():
+            raise UserError("prompts: a region without a pixel, expected one that marks something.")
+        return self.covered([prompt], fit)
+
+    def covered(self, marked: Sequence[np.ndarray], fit: transforms.Fit) -> np.ndarray:
+        """Regions bool [H, W] of a picture -> uint8 [R, h, w] as in data_pipelines/segmentation.py; the rest zeros."""
         size = buckets.high_size(fit.bucket, self.high)
         out = np.zeros((self.limits["regions"], *segmentation.coverage_size(size)), np.uint8)
-        if isinstance(prompt, np.ndarray):
-            if prompt.dtype != bool or prompt.shape != fit.size:
-                raise UserError(f"prompts: a region {prompt.dtype}{list(prompt.shape)}, expected bool{list(fit.size)}.")
-            if not prompt.any():
-                raise UserError("prompts: a region without a pixel, expected one that marks something.")
+        height, width = fit.inside_of(size)
+        for to, region in zip(out, marked):
             canvas = np.zeros(size, bool)
-            height, width = fit.inside_of(size)
-            whole = Image.fromarray(prompt.astype(np.uint8) * 255)
+            whole = Image.fromarray(region.astype(np.uint8) * 255)
             small = np.asarray(whole.resize((width, height), Image.Resampling.BOX))
             # What is smaller than a pixel there must not vanish.
             canvas[:height, :width] = small >= min(128, small.max())
-            out[0] = segmentation.coverage(canvas)
+            to[:] = segmentation.coverage(canvas)
         return out
 
     def _batch(
-        self, laid: Sequence[Laid], prompts: Sequence[Prompt], shown: dict[str, np.ndarray], regions: np.ndarray
+        self, laid: Sequence[Laid], prompts: Sequence[Asked], shown: dict[str, np.ndarray], regions: np.ndarray
     ) -> dict[str, np.ndarray]:
         """Rows as data_pipelines/segmentation.py makes them, without targets."""
         names = ("ids", "roles", "features", "conditions", "segments", "positions")
         batch = padded(laid, names) | {"regions": regions} | shown
-        conditions = [len(prompt) + 1 if isinstance(prompt, list) else 1 for prompt in prompts]
+        conditions = [_conditions(prompt) for prompt in prompts]
         batch["known"] = np.arange(self.limits["conditions"])[None] < np.array(conditions)[:, None]
         batch["kind"] = np.array([KINDS.index(_kind(prompt)) for prompt in prompts], np.int32)
         return batch
@@ -133,17 +170,17 @@ class Segmenter:
         size = buckets.high_size(fit.bucket, self.high)
         return self.stage.focus.tokenizer.padded_side(*size), fit.inside_of(size)
 
-    def _upright(self, masks: np.ndarray, fit: transforms.Fit) -> np.ndarray:
+    def upright(self, masks: np.ndarray, fit: transforms.Fit) -> np.ndarray:
         """Logits [N, h, w] on the padded square -> float32 [N, H, W] on the picture; of few queries at a time."""
         return enlarged(masks, *self._inside(fit), fit.size)
 
-    def _quality(self, masks: np.ndarray, fit: transforms.Fit) -> np.ndarray:
+    def quality(self, masks: np.ndarray, fit: transforms.Fit) -> np.ndarray:
         """Mean sigmoid of each mask where it is, [N], at the size of the logits; 0 of one that is nowhere."""
         side, inside = self._inside(fit)
         height, width = (-(-i * n // side) for i, n in zip(inside, masks.shape[1:]))
         masks = masks[:, :height, :width]
         there = masks > 0
-        return np.sum(_sigmoid(masks) * there, axis=(1, 2)) / np.maximum(there.sum(axis=(1, 2)), 1)
+        return np.sum(sigmoid(masks) * there, axis=(1, 2)) / np.maximum(there.sum(axis=(1, 2)), 1)
 
     def _segments(
         self, prompt: Prompt, answer: str, masks: np.ndarray, scores: np.ndarray, fit: transforms.Fit, rules: Rules
@@ -151,13 +188,13 @@ class Segmenter:
         """masks: logits [N, h, w] on the padded square; scores: z [N, K]."""
         kind = _kind(prompt)
         if kind == "classes":
-            upright = lambda kept: self._upright(masks[kept], fit)
+            upright = lambda kept: self.upright(masks[kept], fit)
             return panoptic(list(prompt), scores, upright, fit.size, rules)
-        sure = _sigmoid(scores[:, 0]) * self._quality(masks, fit)
+        sure = sigmoid(scores[:, 0]) * self.quality(masks, fit)
         chosen = [int(np.argmax(sure))] if kind == "regions" else np.flatnonzero(sure >= rules.words).tolist()
         if not chosen:
             return Segments(np.zeros(fit.size, np.int32), (), ())
-        mask = np.any(self._upright(masks[chosen], fit) > 0, axis=0)
+        mask = np.any(self.upright(masks[chosen], fit) > 0, axis=0)
         name = answer.rstrip(".")
         name = name if name not in ("", ask.NOTHING) else UNNAMED
         return Segments(mask.astype(np.int32), (name,), (float(sure[chosen].max()),))
@@ -174,16 +211,28 @@ def panoptic(
 
     scores: z [N, K], of classes and behind them the background; upright: logits [n, H, W] of some queries' masks.
     """
+    return claimed(classes, scores, upright, size, rules)[0]
+
+
+def claimed(
+    classes: Sequence[str],
+    scores: np.ndarray,
+    upright: Callable[[list[int]], np.ndarray],
+    size: tuple[int, int],
+    rules: Rules,
+) -> tuple[Segments, list[int]]:
+    """`panoptic`, and the query of each segment."""
     z = scores[:, : len(classes) + 1]
     shares = np.exp(z - z.max(axis=1, keepdims=True))
     shares /= shares.sum(axis=1, keepdims=True)
     label, share = shares.argmax(axis=1), shares.max(axis=1)
     kept = [q for q in range(len(z)) if label[q] < len(classes) and share[q] >= rules.classes]
     ids, names, found = np.zeros(size, np.int32), [], []
+    queries: list[int] = []
     if not kept:
-        return Segments(ids, (), ())
+        return Segments(ids, (), ()), queries
     masks = upright(kept)
-    winner = np.argmax(share[kept][:, None, None] * _sigmoid(masks), axis=0)
+    winner = np.argmax(share[kept][:, None, None] * sigmoid(masks), axis=0)
     for i, q in enumerate(kept):
         whole = masks[i] > 0
         won = (winner == i) & whole
@@ -191,8 +240,9 @@ def panoptic(
             continue
         names.append(classes[label[q]])
         found.append(float(share[q]))
+        queries.append(q)
         ids[won] = len(names)
-    return Segments(ids, tuple(names), tuple(found))
+    return Segments(ids, tuple(names), tuple(found)), queries
 
 
 def enlarged(masks: np.ndarray, side: int, inside: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
@@ -202,9 +252,15 @@ def enlarged(masks: np.ndarray, side: int, inside: tuple[int, int], size: tuple[
     return np.asarray(jax.image.resize(large, (len(masks), *size), "linear", antialias=False))
 
 
-def _kind(prompt: Prompt) -> str:
-    return "words" if isinstance(prompt, str) else "regions" if isinstance(prompt, np.ndarray) else "classes"
+def _kind(prompt: Asked) -> str:
+    return "words" if isinstance(prompt, str) else "regions" if isinstance(prompt, np.ndarray | int) else "classes"
 
 
-def _sigmoid(x: np.ndarray) -> np.ndarray:
+def _conditions(prompt: Asked) -> int:
+    """How many the answer has; a list of classes has the background behind them."""
+    return prompt if isinstance(prompt, int) else len(prompt) + 1 if isinstance(prompt, list) else 1
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x))."""
     return 1 / (1 + np.exp(-x))

@@ -119,13 +119,17 @@ class Focus:
     def asked(self, params: Mapping[str, Any], seen: Seen, grid: tuple[int, int], regions: jax.Array) -> Vectors:
         """`seen` of one picture a row and what an answer with masks needs beside it: mask tokens, marked regions.
 
-        grid: (h, w) of the picture's semantic features; regions: [B, R, h', w'] of 0..1, how much of each cell of
-        the map res3, of its part that shows the picture, a region covers.
+        grid: (h, w) of the picture's semantic features; regions: [G, R, h', w'] of 0..1, how much of each cell of
+        the map res3, of its part that shows the picture, a region covers. The rows are G clips of B / G frames, one
+        after the other, whose regions lie on the first frame; pictures are clips of one.
         """
-        b, _, *cells = regions.shape
-        image = seen.vectors[Role.SEMANTIC].reshape(b, *grid, self.llm.width)
-        fine = seen.maps["res3"][:, : cells[0], : cells[1]]
+        groups, _, *cells = regions.shape
+        b = len(seen.vectors[Role.SEMANTIC])
+        first = lambda x: x.reshape(groups, b // groups, *x.shape[1:])[:, 0]
+        image = first(seen.vectors[Role.SEMANTIC]).reshape(groups, *grid, self.llm.width)
+        fine = first(seen.maps["res3"])[:, : cells[0], : cells[1]]
         tokens, marked = self.mask_tokens.apply({"params": params["mask_tokens"]}, regions, image, fine)
+        marked = jnp.repeat(marked, b // groups, axis=0)
         return {**seen.vectors, Role.MASK: jnp.broadcast_to(tokens, (b, *tokens.shape)), Role.REGION: marked}
 
     def masks(

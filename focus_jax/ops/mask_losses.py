@@ -140,6 +140,44 @@ def right_choices(queries: int, conditions: jax.Array, there: jax.Array, query: 
     return jnp.einsum("btn,btk->bnk", of_query, of_condition) > 0.5
 
 
+def follow_term(embeddings: jax.Array, query: jax.Array, track: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Contrast of the embeddings e_j of two frames (IDOL, arXiv 2207.10661, section 3.2): a thing's in one frame lies
+    nearer to its own in the other than to those of all other queries there, log(1 + sum exp(v k- - v k+)).
+
+    Args:
+      embeddings: [B, 2, N, E]; query: int [B, 2, T], each target's query; track: int [B, 2, T], the thing that a target
+        shows, -1 = none or no target.
+
+    Returns: (sums over the pairs, of both directions by halves; of right choices by them; the pairs), [B] each.
+    """
+    embeddings = embeddings.astype(jnp.float32)
+    own = jnp.take_along_axis(embeddings, query[..., None], axis=2)  # [B, 2, T, E]
+    pairs = _pairs(track).astype(jnp.float32)
+
+    def one_way(frame, same):
+        """From targets of `frame` to the other's queries; same [B, T of it, T of the other]."""
+        near = jnp.einsum("bte,bne->btn", own[:, frame], embeddings[:, 1 - frame], precision=jax.lax.Precision.HIGHEST)
+        wanted = jnp.argmax(same, axis=2)
+        wanted = jnp.take_along_axis(query[:, 1 - frame], wanted, axis=1)
+        cost = jax.nn.logsumexp(near, axis=2) - jnp.take_along_axis(near, wanted[..., None], axis=2)[..., 0]
+        there = jnp.any(same > 0, axis=2)
+        right = there & (jnp.argmax(near, axis=2) == wanted)
+        return jnp.sum(jnp.where(there, cost, 0.0), axis=1), jnp.sum(right, axis=1)
+
+    (a, right_a), (b, right_b) = one_way(0, pairs), one_way(1, pairs.swapaxes(1, 2))
+    return (a + b) / 2, (right_a + right_b) / 2, pairs.sum(axis=(1, 2))
+
+
+def _pairs(track: jax.Array) -> jax.Array:
+    """track int [B, 2, T] -> bool [B, T, T]: the targets of both frames that show one thing."""
+    return (track[:, 0, :, None] == track[:, 1, None, :]) & (track[:, 0, :, None] >= 0)
+
+
+def follow_weight(track: jax.Array) -> jax.Array:
+    """Pairs of a row, what `follow_term` is divided by: [B] float32."""
+    return jnp.sum(_pairs(track), axis=(1, 2)).astype(jnp.float32)
+
+
 def _to_queries(
     n: int, default: jax.Array, values: jax.Array, there: jax.Array, query: jax.Array
 ) -> tuple[jax.Array, jax.Array]:

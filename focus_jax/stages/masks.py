@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from data_pipelines import segmentation
+from data_pipelines import rows, segmentation
 from focus_jax.errors import UserError
 from focus_jax.models.mask_decoder import Predictions
 from focus_jax.ops import mask_losses
@@ -20,6 +20,7 @@ from focus_jax.sequence.layout import KINDS, Role
 from focus_jax.training.step import Batch, Metrics
 
 TERMS = ("mask", "dice", *KINDS)
+FOLLOW = "follow"  # the term of e_j, of clips alone
 FIELDS = ("points", "no_object", "costs")  # of config.loss
 
 
@@ -39,8 +40,18 @@ def validate_stream(config: Any, stream: dict[str, Any], where: str) -> None:
         raise UserError(f"{where}.segmentation.targets: {targets}, expected at most the {own} queries.")
 
 
+def opened(batch: Batch) -> Batch:
+    """Rows of clips [B, F, ...] as rows of their frames [B * F, ...]; regions once a clip. Others as they are."""
+    if "track" not in batch or batch["ids"].ndim == 2:
+        return batch
+    frames = batch["track"].shape[1]
+    own = {"regions": batch["regions"][:, 0], "track": batch["track"]}
+    own |= {name: jnp.repeat(batch[name], frames, axis=0) for name in rows.COMMON if name in batch}
+    return {name: x.reshape(-1, *x.shape[2:]) for name, x in batch.items() if name not in own} | own
+
+
 def normalisers(batch: Batch, queries: int, loss: Any) -> dict[str, jax.Array]:
-    """What each term is divided by; loss: config.loss."""
+    """What each term is divided by; batch: opened; loss: config.loss."""
     w = batch["weight"]
     masks = jnp.sum(w * jnp.sum(batch["there"], axis=1))
     # Of classes all queries count, of words and regions every pair of query and condition.
@@ -52,6 +63,9 @@ def normalisers(batch: Batch, queries: int, loss: Any) -> dict[str, jax.Array]:
         "regions": queries * conditions,
     }
     of_kind = {name: jnp.sum(w * (batch["kind"] == i) * each[name]) for i, name in enumerate(KINDS)}
+    if "track" in batch:
+        pairs = mask_losses.follow_weight(batch["track"])
+        of_kind[FOLLOW] = jnp.sum(w.reshape(len(pairs), -1)[:, 0] * pairs)  # its frames weigh alike
     return {"mask": masks, "dice": masks} | of_kind
 
 
@@ -70,8 +84,11 @@ def read(hidden: jax.Array, batch: Batch, queries: int) -> tuple[jax.Array, jax.
 def terms(
     predictions: Predictions, batch: Batch, rng: jax.Array, loss: Any, side: int
 ) -> tuple[dict[str, jax.Array], Metrics]:
-    """Sums of the terms of each row [B], over all outputs of the decoder; mask_iou: of the last one's matched masks,
-    where they are targets at all. side: of the padded square in pixels that the masks are of."""
+    """Sums of the terms of each row [B], over all outputs of the decoder. Figures: mask_iou, of the last one's matched
+    masks, where they are targets at all; of clips follow_accuracy, how often e_j finds a thing again.
+
+    batch: opened. side: of the padded square in pixels that the masks are of.
+    """
     height, width = batch["high"].shape[2:4]
     targets = jnp.unpackbits(batch["targets"], axis=-1)[..., :width]
     targets = jnp.pad(targets, ((0, 0), (0, 0), (0, side - height), (0, side - width)))
@@ -109,4 +126,12 @@ def terms(
     both, either = (jnp.sum(x, axis=(2, 3)) for x in (picked & wanted, picked | wanted))
     counts = batch["weight"][:, None] * there
     iou = jnp.sum(counts * both / jnp.maximum(either, 1), dtype=jnp.float32)
-    return found, {"mask_iou": (iou, jnp.sum(counts, dtype=jnp.float32))}
+    figures = {"mask_iou": (iou, jnp.sum(counts, dtype=jnp.float32))}
+    if "track" in batch and predictions.embeddings is not None:
+        clips, frames, _ = batch["track"].shape
+        pair = lambda x: x.reshape(clips, frames, *x.shape[1:])
+        follow, right, pairs = mask_losses.follow_term(pair(predictions.embeddings), pair(query[-1]), batch["track"])
+        found[FOLLOW] = jnp.repeat(follow / frames, frames)
+        w = pair(batch["weight"])[:, 0]
+        figures["follow_accuracy"] = (jnp.sum(w * right), jnp.sum(w * pairs))
+    return found, figures

@@ -3,7 +3,7 @@
 """Stage 3: the language model learns on, and what it says of a picture becomes masks (FOCUS 3.3 and 3.5).
 
 Rows of the shape class `segmentation` are learnt by their words, as those of `language`, and by their masks
-(stages/masks.py).
+(stages/masks.py); `clips` likewise, frame by frame, and by which masks show the same thing.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from data_pipelines import segmentation
+from data_pipelines import clips, segmentation
 from focus_jax.errors import UserError
 from focus_jax.models.focus import Vectors
 from focus_jax.models.mask_decoder import Predictions
@@ -21,14 +21,15 @@ from focus_jax.stages.tokenizer import to_float
 from focus_jax.training.parts import resolve
 from focus_jax.training.step import Batch, Metrics
 
-SHAPE_CLASSES = (language.SHAPE_CLASS, segmentation.CLASS)
+SHAPE_CLASSES = (language.SHAPE_CLASS, segmentation.CLASS, clips.CLASS)
+TERMS = (*masks.TERMS, masks.FOLLOW)  # beside those of words
 
 
 def validate(config: Any) -> None:
     """Checks vocabulary, loss section and networks. Raises: UserError."""
     language.validate_vocabulary(config)
     expected = {"text_mode", "weights", *masks.FIELDS}
-    terms = {*language.TERMS, *masks.TERMS}
+    terms = {*language.TERMS, *TERMS}
     if set(config.loss) != expected or set(config.loss.weights) != terms:
         raise UserError(f"config.loss: expected {', '.join(sorted(expected))}, and weights of {', '.join(terms)}.")
     masks.validate(config)
@@ -37,7 +38,7 @@ def validate(config: Any) -> None:
 def validate_stream(config: Any, stream: Mapping[str, Any], where: str) -> None:
     """Raises: UserError, as stage 2's, and for another number of mask tokens than the mask decoder has queries."""
     if stream["shape_class"] not in SHAPE_CLASSES:
-        raise UserError(f"{where}.shape_class: {stream['shape_class']!r}, expected {' or '.join(SHAPE_CLASSES)}.")
+        raise UserError(f"{where}.shape_class: {stream['shape_class']!r}, expected {', '.join(SHAPE_CLASSES)}.")
     language.validate_stream(config, stream, where, stream["shape_class"])
     masks.validate_stream(config, stream, where)
 
@@ -46,12 +47,13 @@ class Stage(language.Stage):
     """Networks and losses of stage 3; see training.step.Stage for the protocol."""
 
     def weights(self, step: jax.Array) -> dict[str, Any]:
-        return super().weights(step) | {name: self.loss.weights[name] for name in masks.TERMS}
+        return super().weights(step) | {name: self.loss.weights[name] for name in TERMS}
 
     def normalisers(self, batch: Batch) -> dict[str, jax.Array]:
-        found = super().normalisers(batch)
+        batch = masks.opened(batch)
+        found = super().normalisers(batch) | dict.fromkeys(TERMS, jnp.zeros(()))
         if "targets" not in batch:
-            return found | dict.fromkeys(masks.TERMS, jnp.zeros(()))
+            return found
         return found | masks.normalisers(batch, self.focus.mask_decoder.queries, self.loss)
 
     def numerators(
@@ -59,16 +61,18 @@ class Stage(language.Stage):
     ) -> tuple[dict[str, jax.Array], Metrics]:
         if "targets" not in batch:
             sums, aux = super().numerators(params, batch, norm, rng, step)
-            return sums | dict.fromkeys(masks.TERMS, jnp.zeros(())), aux
+            return sums | dict.fromkeys(TERMS, jnp.zeros(())), aux
+        batch = masks.opened(batch)
         (at, labels, found), predictions = self.answers(params, batch)
         sums = self._by_term(batch["weight"][:, None] * found.nll, labels)
         terms, iou = self.mask_terms(predictions, batch, jax.random.fold_in(rng, step))
         totals = {name: jnp.sum(batch["weight"] * x) for name, x in terms.items()}
-        return sums | totals, language.figures(batch, at, labels, found) | iou
+        return sums | dict.fromkeys(TERMS, jnp.zeros(())) | totals, language.figures(batch, at, labels, found) | iou
 
     def measures(self, params, batch: Batch) -> Metrics:
         if "targets" not in batch:
             return super().measures(params, batch)
+        batch = masks.opened(batch)
         said, predictions = self.answers(params, batch)
         _, iou = self.mask_terms(predictions, batch, jax.random.key(0))
         return language.figures(batch, *said) | iou
@@ -83,7 +87,8 @@ class Stage(language.Stage):
         return self.focus.asked(params, seen, grid, batch["regions"] / 255.0), seen.maps
 
     def answers(self, params: Mapping[str, Any], batch: Batch) -> tuple[tuple, Predictions]:
-        """((learnt positions, their labels, their cross-entropy), predicted masks) of rows with one picture each."""
+        """((learnt positions, their labels, their cross-entropy), predicted masks) of rows with one picture each; of
+        clips opened (stages.masks.opened)."""
         hidden, predictions = self.predict(params, batch)
         return self.losses(params, hidden, batch), predictions
 

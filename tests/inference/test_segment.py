@@ -134,7 +134,7 @@ def test_masks_come_back_to_the_picture(model):
     fit = transforms.fit(60, 80, [(32, 32)])
     masks = np.full((1, 16, 16), -6.0, np.float32)
     masks[:, :, 8:] = 6.0
-    upright = Segmenter(model)._upright(masks, fit) > 0
+    upright = Segmenter(model).upright(masks, fit) > 0
     assert upright.shape == (1, 60, 80)
     assert upright[0, :, 44:].all() and not upright[0, :, :36].any()
     small = Image.fromarray(upright[0]).resize((2, 1), Image.Resampling.NEAREST)

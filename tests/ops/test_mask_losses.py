@@ -106,3 +106,27 @@ def test_gradients_reach_masks_and_scores_alone():
     grads = np.asarray(jax.grad(loss)(masks))
     assert np.all(np.isfinite(grads)) and np.all(np.abs(grads[:, query[0, :2]]).sum(axis=(2, 3)) > 0)
     assert np.all(grads[:, [1, 3]] == 0)
+
+
+def test_contrast_is_what_the_paper_says():
+    """Each thing that both frames show, either way: log(1 + sum exp(v k- - v k+)) over the other frame's queries."""
+    rng = np.random.default_rng(0)
+    e = rng.normal(size=(3, 2, 6, 4)).astype(np.float32)
+    query = np.stack([[rng.permutation(6)[:4] for _ in range(2)] for _ in range(3)]).astype(np.int32)
+    track = np.array([[[7, 2, 5, -1], [5, -1, 7, 9]], [[-1] * 4, [0, -1, -1, -1]], [[1, 2, 3, 4], [4, 3, 2, 1]]])
+    found, right, pairs = map(np.asarray, mask_losses.follow_term(e, query, jnp.asarray(track)))
+    np.testing.assert_array_equal(pairs, [2, 0, 4])
+    np.testing.assert_array_equal(mask_losses.follow_weight(jnp.asarray(track)), pairs)
+    for b in range(3):
+        total = hits = 0.0
+        for a in (0, 1):
+            for i, name in enumerate(track[b, a]):
+                for j, other in enumerate(track[b, 1 - a]):
+                    if name >= 0 and name == other:
+                        near = e[b, 1 - a] @ e[b, a, query[b, a, i]]
+                        own = query[b, 1 - a, j]
+                        total += np.log(1 + sum(np.exp(near[n] - near[own]) for n in range(6) if n != own)) / 2
+                        hits += (near.argmax() == own) / 2
+        np.testing.assert_allclose(found[b], total, rtol=1e-5, atol=1e-6)
+        assert right[b] == hits
+    assert np.abs(jax.grad(lambda x: mask_losses.follow_term(x, query, jnp.asarray(track))[0].sum())(e)[0]).max() > 0

@@ -37,6 +37,8 @@ def config():
     stream = c.data.phases[0]["streams"][1]
     stream["sequence"] = models.sequence("tiny", (SIDE, SIDE), length=220, learnt=64, pack=1, images=1)
     stream["segmentation"] = {"conditions": 6, "targets": 5, "regions": 3, "names": 1.0}
+    clip = c.data.phases[0]["streams"][2]
+    clip |= {"sequence": stream["sequence"], "segmentation": stream["segmentation"]}
     return c
 
 
@@ -69,6 +71,15 @@ class Run:
         count = len(made)
         return out | {"weight": np.ones(count, np.float32), "element": np.arange(count, dtype=np.uint32)}
 
+    def clips(self, seeds):
+        """A row of each clip."""
+        (stream,) = (s for s in self.config.data.phases[0]["streams"] if s["shape_class"] == "clips")
+        world = World(tasks=("clip",), side=HIGH)
+        made = [rows.row(world[i], stream, rng=np.random.default_rng(seed)) for i, seed in enumerate(seeds)]
+        out = {name: np.stack([row[name] for row in made]) for name in made[0]}
+        count = len(made)
+        return out | {"weight": np.ones(count, np.float32), "element": np.arange(count, dtype=np.uint32)}
+
 
 @pytest.fixture(scope="module")
 def run():
@@ -89,7 +100,8 @@ def test_every_term_and_every_part(run, batch):
     assert float(terms["mask"][1]) == batch["there"].sum()
     assert 0 < float(aux["mask_iou"][0]) < float(aux["mask_iou"][1]) == batch["there"].sum()
     assert float(aux["answer_accuracy"][1]) == len(batch["weight"])  # one answer a row, masks or not
-    still = ("adapter/layer", "adapter/queries", "adapter/norm", "adapter/out")  # behind closed gates, or no query
+    # Behind closed gates, or no query; for clips alone.
+    still = ("adapter/layer", "adapter/queries", "adapter/norm", "adapter/out", "mask_decoder/follow")
     for path, grad in grads["all"].items():
         if not path.startswith(still) and "k/bias" not in path:
             assert np.abs(grad).max() > 0, path
@@ -127,3 +139,38 @@ def test_masks_that_fit_cost_less(run, batch):
     better, full = run.stage.mask_terms(fitting, batch, rng)
     assert np.all(better["mask"] < 0.5 * terms["mask"]) and np.all(better["dice"] < 0.5 * terms["dice"])
     assert float(full["mask_iou"][0] / full["mask_iou"][1]) == 1.0
+
+
+def test_clips_are_their_frames_and_what_joins_them(run):
+    """Every term; e_j's head learns; marked things are looked at in the first frame alone."""
+    batch = run.clips([0, 1, 2, 3])
+    kinds = batch["kind"][:, 0]
+    assert len(set(kinds)) == 2 and (kinds == batch["kind"][:, 1]).all(), "marked things and lists of classes"
+    (loss, terms, aux), grads = run.once(run.trained, batch)
+    assert np.isfinite(loss)
+    for name in ("text", "mask", "dice", "regions", "classes", "follow"):
+        assert terms[name][0] > 0 and terms[name][1] > 0, name
+    track = batch["track"]
+    assert terms["follow"][1] == sum(((a >= 0) & np.isin(a, b)).sum() for a, b in track)
+    assert 0 <= aux["follow_accuracy"][0] <= aux["follow_accuracy"][1] == terms["follow"][1]
+    for path, grad in grads["all"].items():
+        if path.startswith("mask_decoder/follow"):
+            assert np.abs(grad).max() > 0, path
+    halves = run.twice(run.trained, batch)
+    np.testing.assert_allclose(loss, halves[0][0], rtol=1e-5)
+
+    params = unflatten(run.trained | run.frozen)
+    predict = jax.jit(lambda b: run.stage.predict(params, masks.opened(b))[1].scores[-1])
+    (row,) = [int(b) for b in np.flatnonzero(kinds == 2)[:1]]
+    clip = {name: x[row : row + 1] for name, x in batch.items()}
+    base = predict(clip)
+    changed = {name: x.copy() for name, x in clip.items()}
+    changed["image"][:, 1] = 255 - changed["image"][:, 1]
+    assert np.abs(predict(changed) - base)[1].max() > 1e-4
+    np.testing.assert_allclose(predict(changed)[0], base[0], rtol=1e-4, atol=1e-5)
+    marked = {name: x.copy() for name, x in clip.items()}
+    marked["regions"] = np.roll(marked["regions"], 3, axis=-1)
+    assert (np.abs(predict(marked) - base).max(axis=(1, 2)) > 1e-5).all(), "both frames are told what is marked"
+    single = {name: x[:, 0] for name, x in clip.items() if name not in ("track", "weight", "element")}
+    alone = jax.jit(lambda b: run.stage.predict(params, b)[1].scores[-1])(single)
+    np.testing.assert_allclose(alone[0], base[0], rtol=1e-4, atol=1e-5, err_msg="the first frame is a picture")
