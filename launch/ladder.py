@@ -48,7 +48,7 @@ STAGES = {
     ),
     "stage3": Stage(
         {"ladder": "configs/stage3.py:tiny", "long": "configs/stage3.py:long"},
-        (("text_slots",), ("questions",), ("segmentation",)),
+        (("text_slots",), ("questions",), ("segmentation",), ("video",)),
         needs="assets/masks.safetensors",
     ),
 }
