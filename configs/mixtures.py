@@ -9,12 +9,14 @@ like size share alike. A set that is not there stops the run, unless config.data
 # Stage II, 30M examples: LLaVA-150K has 150k; the rest is web captions, in equal halves as far as the paper tells.
 STAGE2 = {"llava_instruct_150k": 0.15, "coyo": 14.9, "emova_pretrain": 14.9}
 
-# Stage III without its edits and its clips (DAVIS-2017, YouTube-VIS 2019): 5M dialogues and 3M examples with masks.
+# Stage III: 5M dialogues, 3M examples with masks, 35M edits; frames of clips by their number.
 STAGE3_WORDS = {"magpie": 1.0, "openorca": 1.0, "scp_116k": 0.116, "openhermes": 1.0, "opc_sft_stage1": 1.9}
 STAGE3_MASKS = {
     **{"refcoco": 0.14, "refcoco+": 0.14, "refcocog": 0.09, "refclef": 0.13},
     **{"paco_lvis": 0.7, "part_imagenet": 0.3, "pascal_part": 0.3},
 }
+STAGE3_CLIPS = {"davis_2017": 0.004, "youtube_vis_2019": 0.06}
+STAGE3_EDITS = {"ultraedit": 4.0, "anyedit": 2.5, "seed_edit": 3.7}
 
 
 def sources(mixture: dict[str, float], root: str = "data", **more: str) -> list[dict]:

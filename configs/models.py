@@ -264,3 +264,9 @@ def masks_stream(
     tiny = dict(conditions=8, targets=8, regions=4, names=0.9)
     words = language_stream(size, bucket, rows, share, length=length, learnt=learnt, pack=1, images=1)
     return words | {"shape_class": shape_class, "segmentation": full if size == "full" else tiny}
+
+
+def generation_stream(size: str, bucket: tuple[int, int], rows: int, share: int, length: int, learnt: int) -> dict:
+    """A stream of captions whose picture is drawn (data_pipelines/targets.py)."""
+    words = language_stream(size, bucket, rows, share, length=length, learnt=learnt, pack=1, images=0)
+    return words | {"shape_class": "generation"}

@@ -1,9 +1,9 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 3: the language model learns on, and what it says of a picture becomes masks (FOCUS sections 3.3 and 3.5).
+"""Stage 3: the language model learns on, what it says of a picture becomes masks, and it says pictures (FOCUS sections
+3.3 and 3.5).
 
-Full recipe (Tables 5 and 6). Not here yet: pictures as targets, their edits and L2, clips, and the switch that trains
-the upper layers of the vision tower.
+Full recipe (Tables 5 and 6). Not here yet: the switch that trains the upper layers of the vision tower.
 
     python -m focus_jax.convert import --format=mask2former --source=MASK2FORMER/model.safetensors \
         --output=weights/mask2former.safetensors
@@ -26,9 +26,9 @@ from configs import mixtures, models, sharding
 from configs.stage1_tokenizer import SHARES
 from data_pipelines import buckets
 
-# (side, steps, rows) of the two phases: 8M examples, those of Table 5 without its edits, once at 256 px and twice at
-# 512; rows as Appendix D says.
-FULL = ((256, 31_250, 256), (512, 125_000, 128))
+# (side, steps, rows) of the two phases: the 43M examples of Table 5 once at 256 px and twice at 512; rows as Appendix D
+# says.
+FULL = ((256, 168_000, 256), (512, 672_000, 128))
 
 
 def get_config(size: str = "full") -> ConfigDict:
@@ -48,8 +48,8 @@ def get_config(size: str = "full") -> ConfigDict:
     c.model.mask_decoder.embedding = 32 if tiny else 256
 
     c.loss = models.mask_loss(sizes)
-    c.loss.text_mode = True
-    c.loss.weights.update(text=1.0 if not tiny else 4.0, semantic=1.0, pixel=1.0, follow=2.0)
+    c.loss.text_mode = False  # codes are words too
+    c.loss.weights.update(text=1.0 if not tiny else 4.0, semantic=1.0, pixel=1.0, follow=2.0, latent=1.0)
 
     if tiny:
         c.init = ConfigDict({"tokenizer": "assets/tokenizer.safetensors", "llm": "assets/llm.safetensors"})
@@ -103,20 +103,28 @@ def get_config(size: str = "full") -> ConfigDict:
             models.language_stream("tiny", (64, 64), rows=16, share=1, length=304, learnt=64, pack=1, images=1),
             models.masks_stream("tiny", (64, 64), rows=16, share=2, length=208, learnt=24),
             models.masks_stream("tiny", (64, 64), rows=8, share=1, length=208, learnt=24, shape_class="clips"),
+            models.generation_stream("tiny", (64, 64), rows=16, share=1, length=176, learnt=104),
+            models.masks_stream("tiny", (64, 64), rows=8, share=1, length=288, learnt=112, shape_class="editing"),
         ]
         c.data.phases = [{"steps": 1_200 if size == "tiny" else 12_000, "streams": streams}]
         c.data.sources = [
             *(words("questions", 0.8), words("caption", 0.2)),
             *(masks("referring", 0.5), masks("reasoning", 0.1), masks("regions", 0.2), masks("panoptic", 0.2)),
             mixtures.world("clip", 1.0, shape_class="clips"),
+            mixtures.world("caption", 1.0, shape_class="generation"),
+            mixtures.world("edit", 1.0, shape_class="editing"),
         ]
         c.data.validation = [words("questions", 1.0, count=128)]
         c.data.validation += [masks(task, 1.0, count=64) for task in ("referring", "regions", "panoptic")]
         c.data.validation.append(mixtures.world("clip", 1.0, shape_class="clips", count=32))
+        c.data.validation.append(mixtures.world("caption", 1.0, shape_class="generation", count=64))
+        c.data.validation.append(mixtures.world("edit", 1.0, shape_class="editing", count=32))
     else:
         c.data.phases = [{"steps": steps, "streams": _streams(side, rows)} for side, steps, rows in FULL]
         c.data.sources = mixtures.sources(mixtures.STAGE3_WORDS, shape_class="language")
         c.data.sources += mixtures.sources(mixtures.STAGE3_MASKS, shape_class="segmentation")
+        c.data.sources += mixtures.sources(mixtures.STAGE3_CLIPS, shape_class="clips")
+        c.data.sources += mixtures.sources(mixtures.STAGE3_EDITS, shape_class="editing")
         c.data.validation = mixtures.sources({"refcoco": 1.0}, shape_class="segmentation")
     c.data.allow_missing = ()  # names of sources that may be absent
     c.data.max_crop_loss = 0.2
@@ -165,12 +173,18 @@ def _group(optimizer: str, lr: float, clip: float = 1.0) -> ConfigDict:
 
 
 def _streams(side: int, rows: int) -> list[dict]:
-    """Of a phase: masks in every shape and dialogues without pictures, by their examples in Table 5 (3M and 5M)."""
+    """Of a phase: masks, clips and edits in every shape and dialogues without pictures, by their examples in Table 5:
+    3M of segmentation, a tenth of them clips, 35M edits, 5M dialogues."""
     anchors = {256: buckets.ANCHORS_256, 512: buckets.ANCHORS_512}[side]
     shares = dict(zip(anchors, SHARES.values()))
     # A picture of 512 px takes 1,404 positions, one of 256 px 368; queries 128, mask tokens 100, a list of 133 parts of
-    # things some 800.
-    length = {256: 1_664, 512: 2_816}[side]
-    row = dict(rows=rows, length=length, learnt=512)
-    out = [models.masks_stream("full", bucket, share=3 * share, **row) for bucket, share in shares.items()]
-    return [*out, models.text_stream("full", rows, share=5 * sum(shares.values()), length=length, pack=4)]
+    # things some 800. Of an edit both pictures stand in the row.
+    length, longer, codes = {256: (1_664, 1_152, 448), 512: (2_816, 3_200, 1_536)}[side]
+    row = dict(length=length, learnt=512)
+    edit = dict(rows=rows, length=longer, learnt=codes, shape_class="editing")
+    out = []
+    for bucket, share in shares.items():
+        out.append(models.masks_stream("full", bucket, rows=rows, share=27 * share, **row))
+        out.append(models.masks_stream("full", bucket, rows=rows // 2, share=6 * share, shape_class="clips", **row))
+        out.append(models.masks_stream("full", bucket, share=350 * share, **edit))
+    return [*out, models.text_stream("full", rows, share=50 * sum(shares.values()), length=length, pack=4)]

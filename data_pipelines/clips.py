@@ -39,13 +39,12 @@ class Piece:
 def piece(example: Example, stream: dict, *, rng: np.random.Generator | None = None, **options) -> Piece:
     """Two frames of a clip and a question. options: of transforms.place; both frames are cropped alike.
 
-    rng: draws frames and question; None: the first and last, marked things where there are some. Raises: DataError for
-    an example with fewer than two frames, or without tracked things in the first of the two.
+    rng: draws frames and question; None: the first with things and the last, things marked. Raises: DataError for
+    an example with fewer than two frames, or without tracked things in any.
     """
     if len(example.frames) < FRAMES:
         raise DataError(f"{example.id}: has {len(example.frames)} frames, expected at least {FRAMES}.")
-    count = len(example.frames)
-    chosen = [0, count - 1] if rng is None else rng.choice(count, FRAMES, replace=False).tolist()
+    chosen = _chosen(example, rng)
     crop = None if rng is None else int(rng.integers(2**32))
     bucket = stream["height"], stream["width"]
     images, asking = [], []
@@ -65,6 +64,15 @@ def piece(example: Example, stream: dict, *, rng: np.random.Generator | None = N
     else:
         questions, tracks = _marked(example, asking, rng)
     return Piece([segmentation.laid_out(q, stream, *x) for q, x in zip(questions, images)], tracks)
+
+
+def _chosen(example: Example, rng: np.random.Generator | None) -> list[int]:
+    """Two frames, the first with something to follow, where there is one. None: the first such and the last."""
+    seen = sorted({i.frame for i in example.instances if i.track is not None})
+    every = list(range(len(example.frames)))
+    first = (seen or every)[0 if rng is None else int(rng.integers(len(seen or every)))]
+    others = [number for number in every if number != first]
+    return [first, others[-1 if rng is None else int(rng.integers(len(others)))]]
 
 
 def _marked(

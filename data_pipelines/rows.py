@@ -9,6 +9,7 @@ language   conversations, one or several packed into a row, and the pictures tha
 slots      the same with words in place of the pictures (slots.py)
 segmentation   one picture, what to segment in it, the answer's names and its masks (segmentation.py)
 clips      two frames with the same question, and which masks show the same thing (clips.py)
+generation, editing   a sequence that ends in a picture, and that picture's pixels (targets.py)
 
 A row is made of pieces, one an Example: of one, or where its stream packs them of several.
 """
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from data_pipelines import buckets, clips, language, segmentation, transforms
+from data_pipelines import buckets, clips, language, segmentation, targets, transforms
 from data_pipelines.errors import DataError
 from data_pipelines.example import Example
 from data_pipelines.world import vocabulary
@@ -59,6 +60,10 @@ def codes_fields(stream: dict) -> Fields:
 FIELDS = {"picture": picture_fields, "objects": objects_fields, "codes": codes_fields}
 FIELDS |= dict.fromkeys(language.CLASSES, language.fields)
 FIELDS |= {segmentation.CLASS: segmentation.fields, clips.CLASS: clips.fields}
+FIELDS |= dict.fromkeys(targets.CLASSES, targets.fields)
+# Who makes rows of sequences, by shape class.
+_MAKERS: dict[str, Any] = {segmentation.CLASS: segmentation, clips.CLASS: clips}
+_MAKERS |= dict.fromkeys(language.CLASSES, language) | dict.fromkeys(targets.CLASSES, targets)
 
 
 def grids(stream: dict) -> dict[str, tuple[int, int]]:
@@ -90,11 +95,8 @@ def row(example: Example, stream: dict, **options) -> dict[str, np.ndarray]:
 
 def join(pieces: Sequence[Any], stream: dict) -> dict[str, np.ndarray]:
     """The row of pieces, `packed` many at most and one at least."""
-    if stream["shape_class"] == segmentation.CLASS:
-        return segmentation.join(pieces, stream)
-    if stream["shape_class"] == clips.CLASS:
-        return clips.join(pieces, stream)
-    return language.join(pieces, stream) if stream["shape_class"] in language.CLASSES else pieces[0]
+    maker = _MAKERS.get(stream["shape_class"])
+    return maker.join(pieces, stream) if maker else pieces[0]
 
 
 def piece(example: Example, stream: dict, **options) -> Any:
@@ -102,12 +104,8 @@ def piece(example: Example, stream: dict, **options) -> Any:
 
     Raises: DataError for an example that cannot give it.
     """
-    if stream["shape_class"] in language.CLASSES:
-        return language.piece(example, stream, **options)
-    if stream["shape_class"] == segmentation.CLASS:
-        return segmentation.piece(example, stream, **options)
-    if stream["shape_class"] == clips.CLASS:
-        return clips.piece(example, stream, **options)
+    if maker := _MAKERS.get(stream["shape_class"]):
+        return maker.piece(example, stream, **options)
     if not example.images:
         raise DataError(f"{example.id}: has no image, expected one.")
     bucket = stream["height"], stream["width"]

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data_pipelines import clips, language, seeds, segmentation
+from data_pipelines import clips, language, seeds, segmentation, targets
 from data_pipelines.errors import DataError
 
 STREAM_FIELDS = {"shape_class": str, "height": int, "width": int, "batch_size": int, "share": int}
@@ -103,8 +103,8 @@ def _phase(phase: Mapping, p: int) -> tuple[int, list[dict]]:
             raise DataError(
                 f"{where}.streams[{i}]: expected {' or '.join(GRIDS)} with the shape class codes, and with no other."
             )
-        masks = (segmentation.CLASS, clips.CLASS)
-        classes = (*language.CLASSES, *masks)
+        masks = (segmentation.CLASS, clips.CLASS, targets.EDITING)
+        classes = (*language.CLASSES, *masks, targets.GENERATION)
         if ("sequence" in stream) != (stream["shape_class"] in classes):
             raise DataError(
                 f"{where}.streams[{i}]: expected sequence with the shape classes {', '.join(classes)}, and with no "
@@ -113,8 +113,10 @@ def _phase(phase: Mapping, p: int) -> tuple[int, list[dict]]:
         if "sequence" in stream:
             language.check(stream["sequence"], f"{where}.streams[{i}].sequence")
         if (segmentation.CLASS in stream) != (stream["shape_class"] in masks):
-            told = " and ".join(masks)
+            told = ", ".join(masks)
             raise DataError(f"{where}.streams[{i}]: expected segmentation with the shape classes {told}, no other.")
+        if stream["shape_class"] in targets.CLASSES:
+            targets.check(stream, f"{where}.streams[{i}]")
         if segmentation.CLASS in stream:
             segmentation.check(stream, f"{where}.streams[{i}]")
     return phase["steps"], streams

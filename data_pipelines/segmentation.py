@@ -149,6 +149,26 @@ def coverage(region: np.ndarray) -> np.ndarray:
     return np.where(shares > 0, np.maximum(np.round(255 * shares), 1), 0).astype(np.uint8)
 
 
+def cut(
+    mask: Mask | None,
+    placement: transforms.Placement,
+    image: Any,
+    size: tuple[int, int],
+    name: str,
+    what: str = "what changes",
+) -> np.ndarray:
+    """A mask of the picture `image` -> bool [H, W] of the row's crop at X_H's size. Raises: DataError."""
+    if mask is None:
+        raise DataError(f"{name}: {what} has no mask, expected one.")
+    if (mask.height, mask.width) != (image.height, image.width):
+        raise DataError(
+            f"{name}: the mask of {what} is {mask.width} x {mask.height}, expected the picture's {image.width} x "
+            f"{image.height}."
+        )
+    whole = Image.fromarray(mask.to_array().astype(np.uint8) * 255)
+    return placement.cut(whole, size) >= 128
+
+
 class Asking:
     """One example's question being made; arguments as in `piece`."""
 
@@ -186,17 +206,7 @@ class Asking:
         return prompts.names(found) if told else ""
 
     def _cut(self, mask: Mask | None, what: str) -> np.ndarray:
-        """A mask of the picture -> bool [H, W] of the row's crop at X_H's size."""
-        image = self.example.images[0]
-        if mask is None:
-            raise DataError(f"{self.example.id}: {what} has no mask, expected one.")
-        if (mask.height, mask.width) != (image.height, image.width):
-            raise DataError(
-                f"{self.example.id}: the mask of {what} is {mask.width} x {mask.height}, expected the picture's "
-                f"{image.width} x {image.height}."
-            )
-        whole = Image.fromarray(mask.to_array().astype(np.uint8) * 255)
-        return self.placement.cut(whole, self.size) >= 128
+        return cut(mask, self.placement, self.example.images[0], self.size, self.example.id, what)
 
     def mask(self, number: int) -> np.ndarray:
         """Of an instance, bool [H, W] on the row's crop at X_H's size. Raises: DataError."""

@@ -60,8 +60,12 @@ def topology_devices(topology: str, slices: int = 1) -> list[Any]:
 
 
 def costliest(config: Any) -> dict[str, Any]:
-    """The sub-stream with the most pixels in a batch; of equals one with masks, then the first."""
-    work = lambda s: (s["batch_size"] * s["height"] * s["width"], s["shape_class"] == segmentation.CLASS)
+    """The sub-stream with the most pixels in a batch; of equals the one with the longest rows, then with masks."""
+
+    def work(s: Mapping[str, Any]) -> tuple[int, ...]:
+        length = s["sequence"]["length"] if "sequence" in s else 0
+        return s["batch_size"] * s["height"] * s["width"], length, segmentation.CLASS in s
+
     return max(all_streams(config), key=work)
 
 

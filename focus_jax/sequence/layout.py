@@ -160,16 +160,20 @@ class Writer:
         return self._ids([self.vocabulary.height_tag(height), self.vocabulary.width_tag(width)], learn=learn)
 
     def target(self, semantic: np.ndarray, pixel: np.ndarray) -> Writer:
-        """An image that is to be drawn, by its codes int [h, w] of both levels; all of it is learnt.
+        """An image that is to be drawn, by its codes int [h, w] of both levels; all of it is learnt. Its codes are
+        numbered from 0 as features, so that others can be put in their places.
 
         Raises: UserError for a grid of another shape than the bucket's and for codes out of range.
         """
-        start, levels = len(self._rows), []
+        start, levels, count = len(self._rows), [], 0
         for level, (codes, grid) in enumerate(((semantic, self.sizes.semantic), (pixel, self.sizes.pixel))):
             if np.shape(codes) != grid:
                 raise UserError(f"codes of level {level}: shape {list(np.shape(codes))}, expected {list(grid)}.")
             ids = self.vocabulary.code_id(level, codes).tolist()
-            levels.append([[(i, Role.TARGET, 0, 0, True) for i in row] for row in ids])
+            levels.append([])
+            for row in ids:
+                levels[-1].append([(i, Role.TARGET, count + k, 0, True) for k, i in enumerate(row)])
+                count += len(row)
         return self._framed(levels, learn=True)._keep(start)
 
     # ---------------------------------------------------------------------------------------------- the result

@@ -7,7 +7,7 @@ The loss is the cross-entropy of the learnt positions, over words alone (`text_m
 text, semantic and pixel ids, each a mean over its positions in the whole batch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -82,7 +82,10 @@ class Stage:
         self.focus = Focus(config.model, jnp.dtype(config.compute_dtype))
         self.tokenizer = self.focus.tokenizer
         streams = [stream["sequence"] for phase in config.data.phases for stream in phase["streams"]]
-        self.learnt = max(sequence["learnt"] for sequence in streams)
+        # Learnt positions of a row at most, by its length: rows of words say little beside those of pictures.
+        self.learnt: dict[int, int] = {}
+        for sequence in streams:
+            self.learnt[sequence["length"]] = max(sequence["learnt"], self.learnt.get(sequence["length"], 0))
         # Text slots have one bucket, but a phase may give a picture fewer vectors than the next one.
         self.told = {sequence["images"] * slots.vectors(sizes(sequence)): sizes(sequence) for sequence in streams}
         self.terms = TERMS[:1] if self.loss.text_mode else TERMS
@@ -151,15 +154,17 @@ class Stage:
         return self.focus.llm.apply({"params": params["llm"]}, x, batch["positions"], batch["segments"])
 
     def losses(
-        self, params: Mapping[str, Any], hidden: jax.Array, batch: Batch
+        self, params: Mapping[str, Any], hidden: jax.Array, batch: Batch, tables: Sequence[Any] = ()
     ) -> tuple[jax.Array, jax.Array, CrossEntropy]:
-        """As `cross_entropy`, of hidden states."""
+        """As `cross_entropy`, of hidden states. tables: as of ops.cross_entropy."""
         head = self.focus.llm.apply({"params": params["llm"]}, method="head")
         # Most positions are pictures and questions, which need no logits.
-        at = jnp.argsort(batch["labels"] < 0, axis=1, stable=True)[:, : self.learnt]
+        most = self.learnt.get(batch["labels"].shape[1], max(self.learnt.values()))
+        at = jnp.argsort(batch["labels"] < 0, axis=1, stable=True)[:, :most]
         labels = jnp.take_along_axis(batch["labels"], at, axis=1)
         hidden = jnp.take_along_axis(hidden, at[..., None], axis=1)
-        return at, labels, cross_entropy(hidden, head, labels, valid=self.vocabulary.rows, excluded=self.excluded)
+        found = cross_entropy(hidden, head, labels, valid=self.vocabulary.rows, excluded=self.excluded, tables=tables)
+        return at, labels, found
 
 
 def figures(batch: Batch, at: jax.Array, labels: jax.Array, found: CrossEntropy) -> Metrics:

@@ -3,7 +3,8 @@
 """Stage 3: the language model learns on, and what it says of a picture becomes masks (FOCUS 3.3 and 3.5).
 
 Rows of the shape class `segmentation` are learnt by their words, as those of `language`, and by their masks
-(stages/masks.py); `clips` likewise, frame by frame, and by which masks show the same thing.
+(stages/masks.py); `clips` likewise, frame by frame, and by which masks show the same thing. Rows of `generation` and
+`editing` end in a picture, whose codes are words like others (stages/drawing.py).
 """
 
 from collections.abc import Mapping
@@ -16,13 +17,13 @@ from data_pipelines import clips, segmentation
 from focus_jax.errors import UserError
 from focus_jax.models.focus import Vectors
 from focus_jax.models.mask_decoder import Predictions
-from focus_jax.stages import language, masks
+from focus_jax.stages import drawing, language, masks
 from focus_jax.stages.tokenizer import to_float
 from focus_jax.training.parts import resolve
 from focus_jax.training.step import Batch, Metrics
 
-SHAPE_CLASSES = (language.SHAPE_CLASS, segmentation.CLASS, clips.CLASS)
-TERMS = (*masks.TERMS, masks.FOLLOW)  # beside those of words
+SHAPE_CLASSES = (language.SHAPE_CLASS, segmentation.CLASS, clips.CLASS, *drawing.CLASSES)
+TERMS = (*masks.TERMS, masks.FOLLOW, drawing.LATENT)  # beside those of words
 
 
 def validate(config: Any) -> None:
@@ -41,6 +42,8 @@ def validate_stream(config: Any, stream: Mapping[str, Any], where: str) -> None:
         raise UserError(f"{where}.shape_class: {stream['shape_class']!r}, expected {', '.join(SHAPE_CLASSES)}.")
     language.validate_stream(config, stream, where, stream["shape_class"])
     masks.validate_stream(config, stream, where)
+    if stream["shape_class"] in drawing.CLASSES and config.loss.text_mode:
+        raise UserError(f"config.loss.text_mode: True, expected False with {where}, whose answers are codes.")
 
 
 class Stage(language.Stage):
@@ -52,30 +55,42 @@ class Stage(language.Stage):
     def normalisers(self, batch: Batch) -> dict[str, jax.Array]:
         batch = masks.opened(batch)
         found = super().normalisers(batch) | dict.fromkeys(TERMS, jnp.zeros(()))
-        if "targets" not in batch:
-            return found
-        return found | masks.normalisers(batch, self.focus.mask_decoder.queries, self.loss)
+        if "target" in batch:
+            codes = drawing.code_positions(self.vocabulary, batch["labels"])
+            found[drawing.LATENT] = jnp.sum(batch["weight"][:, None] * codes)
+        return found | (masks.normalisers(batch, self.focus.mask_decoder.queries, self.loss) if asks(batch) else {})
 
     def numerators(
         self, params, batch: Batch, norm, rng: jax.Array, step: jax.Array
     ) -> tuple[dict[str, jax.Array], Metrics]:
-        if "targets" not in batch:
-            sums, aux = super().numerators(params, batch, norm, rng, step)
-            return sums | dict.fromkeys(TERMS, jnp.zeros(())), aux
-        batch = masks.opened(batch)
-        (at, labels, found), predictions = self.answers(params, batch)
-        sums = self._by_term(batch["weight"][:, None] * found.nll, labels)
-        terms, iou = self.mask_terms(predictions, batch, jax.random.fold_in(rng, step))
-        totals = {name: jnp.sum(batch["weight"] * x) for name, x in terms.items()}
-        return sums | dict.fromkeys(TERMS, jnp.zeros(())) | totals, language.figures(batch, at, labels, found) | iou
+        del norm
+        return self._sums(params, batch, jax.random.fold_in(rng, step))
 
     def measures(self, params, batch: Batch) -> Metrics:
-        if "targets" not in batch:
-            return super().measures(params, batch)
-        batch = masks.opened(batch)
-        said, predictions = self.answers(params, batch)
-        _, iou = self.mask_terms(predictions, batch, jax.random.key(0))
-        return language.figures(batch, *said) | iou
+        return self._sums(params, batch, jax.random.key(0))[1]
+
+    def _sums(self, params, batch: Batch, rng: jax.Array) -> tuple[dict[str, jax.Array], Metrics]:
+        """Of every term the sum over the batch; figures."""
+        batch = self.filled(params, masks.opened(batch))
+        if asks(batch):
+            hidden, predictions = self.predict(params, batch)
+            terms, figures = self.mask_terms(predictions, batch, rng)
+        else:
+            hidden, terms, figures = self.hidden(params, self.embeddings(params, batch), batch), {}, {}
+        books = drawing.tables(self.tokenizer, params["tokenizer"], self.vocabulary) if "target" in batch else []
+        at, labels, found = self.losses(params, hidden, batch, books)
+        weigh = batch["weight"][:, None]
+        sums = self._by_term(weigh * found.nll, labels) | dict.fromkeys(TERMS, jnp.zeros(()))
+        sums |= {name: jnp.sum(batch["weight"] * x) for name, x in terms.items()}
+        figures |= language.figures(batch, at, labels, found)
+        if books:
+            sums[drawing.LATENT] = jnp.sum(weigh * drawing.distances(found.expected, labels, books))
+            figures |= drawing.figures(self.vocabulary, batch, labels, found.nll, found.correct)
+        return sums, figures
+
+    def filled(self, params: Mapping[str, Any], batch: Batch) -> Batch:
+        """A batch whose ids and labels hold the codes of what is to be drawn (stages/drawing.py)."""
+        return drawing.filled(self.tokenizer, params["tokenizer"], self.vocabulary, batch)
 
     def vectors(self, params: Mapping[str, Any], batch: Batch) -> Vectors:
         """As stage 2's; of rows with regions also mask tokens and these; params with aliases resolved."""
@@ -86,14 +101,9 @@ class Stage(language.Stage):
         grid = self.focus.tokenizer.grids(*batch["image"].shape[2:4])["semantic"]
         return self.focus.asked(params, seen, grid, batch["regions"] / 255.0), seen.maps
 
-    def answers(self, params: Mapping[str, Any], batch: Batch) -> tuple[tuple, Predictions]:
-        """((learnt positions, their labels, their cross-entropy), predicted masks) of rows with one picture each; of
-        clips opened (stages.masks.opened)."""
-        hidden, predictions = self.predict(params, batch)
-        return self.losses(params, hidden, batch), predictions
-
     def predict(self, params: Mapping[str, Any], batch: Batch) -> tuple[jax.Array, Predictions]:
-        """(hidden states [B, T, D], predicted masks) of rows with one picture each; no labels are needed."""
+        """(hidden states [B, T, D], predicted masks) of rows with one picture each, of clips opened (masks.opened); no
+        labels are needed."""
         params = resolve(params, self.config.alias)
         vectors, maps = self._seen(params, batch)
         x = self.focus.embeddings(params, batch["ids"], batch["roles"], batch["features"], vectors)
@@ -107,3 +117,8 @@ class Stage(language.Stage):
         """stages.masks.terms."""
         side = self.focus.tokenizer.padded_side(*batch["high"].shape[2:4])
         return masks.terms(predictions, batch, rng, self.loss, side)
+
+
+def asks(batch: Batch) -> bool:
+    """Whether its rows are answered by masks."""
+    return "targets" in batch

@@ -168,7 +168,7 @@ def test_a_category_outside_the_list_is_refused():
             "conditions: is 2, expected at least 2 and the number of regions",
         ),
         ({"high": 0}, "high: is missing"),
-        ({"shape_class": "language"}, "expected segmentation with the shape classes segmentation and clips"),
+        ({"shape_class": "language"}, "expected segmentation with the shape classes segmentation, clips, editing"),
     ],
 )
 def test_wrong_streams(change, said):

@@ -192,8 +192,9 @@ def test_labels_are_the_next_ids(task):
     np.testing.assert_array_equal(laid.labels[at], laid.ids[at + 1])
     assert laid.labels[-1] == IGNORE and (laid.segments == 1).all()
     np.testing.assert_array_equal(laid.positions, np.arange(len(laid)))
-    vectors = ~np.isin(laid.roles, (Role.TEXT, Role.TARGET))
-    assert not laid.features[~vectors].any()
+    vectors, drawn = ~np.isin(laid.roles, (Role.TEXT, Role.TARGET)), laid.roles == Role.TARGET
+    assert not laid.features[laid.roles == Role.TEXT].any()
+    np.testing.assert_array_equal(laid.features[drawn], np.arange(drawn.sum()))
     assert set(laid.ids[vectors]) <= {VOCABULARY.special[name] for name in layout.PLACEHOLDERS.values()}
 
 

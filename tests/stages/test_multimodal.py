@@ -12,6 +12,7 @@ from flax import linen as nn
 from configs import models
 from data_pipelines import rows
 from data_pipelines.world.examples import World
+from focus_jax.sequence.layout import Role
 from focus_jax.stages import masks, multimodal
 from focus_jax.training import config as config_lib
 from focus_jax.training.parts import flatten, unflatten
@@ -39,6 +40,11 @@ def config():
     stream["segmentation"] = {"conditions": 6, "targets": 5, "regions": 3, "names": 1.0}
     clip = c.data.phases[0]["streams"][2]
     clip |= {"sequence": stream["sequence"], "segmentation": stream["segmentation"]}
+    words, edit = c.data.phases[0]["streams"][3:]
+    sizes = dict(learnt=64, pack=1)
+    words["sequence"] = models.sequence("tiny", (SIDE, SIDE), length=120, images=0, **sizes)
+    edit |= {"segmentation": stream["segmentation"]}
+    edit["sequence"] = models.sequence("tiny", (SIDE, SIDE), length=240, images=1, **sizes)
     return c
 
 
@@ -69,6 +75,14 @@ class Run:
         out = {name: np.stack([row[name] for row in made]) for name in made[0]}
         assert out["there"].any(axis=1).all()
         count = len(made)
+        return out | {"weight": np.ones(count, np.float32), "element": np.arange(count, dtype=np.uint32)}
+
+    def drawn(self, shape_class, task, count=2):
+        """Rows that end in a picture."""
+        (stream,) = (s for s in self.config.data.phases[0]["streams"] if s["shape_class"] == shape_class)
+        made = [rows.row(World(tasks=(task,), side=HIGH)[i], stream) for i in range(count)]
+        out = {name: np.stack([row[name] for row in made]) for name in made[0]}
+        assert not out["left_out"].any()
         return out | {"weight": np.ones(count, np.float32), "element": np.arange(count, dtype=np.uint32)}
 
     def clips(self, seeds):
@@ -174,3 +188,34 @@ def test_clips_are_their_frames_and_what_joins_them(run):
     single = {name: x[:, 0] for name, x in clip.items() if name not in ("track", "weight", "element")}
     alone = jax.jit(lambda b: run.stage.predict(params, b)[1].scores[-1])(single)
     np.testing.assert_allclose(alone[0], base[0], rtol=1e-4, atol=1e-5, err_msg="the first frame is a picture")
+
+
+@pytest.mark.parametrize(("shape_class", "task"), [("generation", "caption"), ("editing", "edit")])
+def test_pictures_are_words(run, shape_class, task):
+    """The codes that are learnt are the frozen tokenizer's, both levels cost, and so does the expected code vector."""
+    batch = run.drawn(shape_class, task)
+    filled = run.stage.filled(unflatten(run.trained | run.frozen), batch)
+    tokenizer, params = run.stage.tokenizer, {"params": unflatten(run.frozen)["tokenizer"]}
+    float_ = lambda x: x.astype(np.float32) / 127.5 - 1
+    codes = tokenizer.apply(params, float_(batch["target"]), float_(batch["target_high"]), method="indices")
+    vocabulary = run.stage.vocabulary
+    for b in range(len(batch["ids"])):
+        at = np.flatnonzero(batch["roles"][b] == Role.TARGET)
+        semantic, pixel = (np.asarray(codes[name][b]).ravel() for name in ("semantic", "pixel"))
+        expected = [*(semantic + vocabulary.semantic.start), *(pixel + vocabulary.pixel.start)]
+        np.testing.assert_array_equal(filled["ids"][b, at], expected)
+        np.testing.assert_array_equal(filled["labels"][b, at - 1], expected)
+        others = np.setdiff1d(np.arange(len(batch["ids"][b])), at)
+        np.testing.assert_array_equal(filled["ids"][b, others], batch["ids"][b, others])
+        np.testing.assert_array_equal(filled["labels"][b, others - 1], batch["labels"][b, others - 1])
+
+    (loss, terms, aux), grads = run.once(run.trained, batch)
+    count = (batch["roles"] == Role.TARGET).sum()
+    semantic, pixel = (int(terms[name][1]) for name in ("semantic", "pixel"))
+    assert semantic + pixel == count == terms["latent"][1] == aux["image_nll"][1]
+    assert all(terms[name][0] > 0 for name in ("text", "semantic", "pixel", "latent"))
+    assert (terms["words"][1] > 0) == (shape_class == "editing")
+    np.testing.assert_allclose(aux["image_nll"][0], terms["semantic"][0] + terms["pixel"][0], rtol=1e-5)
+    halves = run.twice(run.trained, batch)
+    np.testing.assert_allclose(loss, halves[0][0], rtol=1e-5)
+    assert np.abs(grads["all"]["llm/embedding/rows"][vocabulary.pixel.start : vocabulary.pixel.stop]).max() > 0

@@ -1,0 +1,149 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Rows that end in a picture: whose pixels, where its codes go, and what an edit marks."""
+
+import numpy as np
+import pytest
+
+from configs import models
+from data_pipelines import rows, targets
+from data_pipelines.errors import DataError
+from data_pipelines.example import Mask
+from data_pipelines.schedule import Schedule
+from data_pipelines.world.examples import World
+from focus_jax.sequence.layout import IGNORE, Role
+from focus_jax.sequence.vocabulary import Vocabulary
+
+SIDE, CODES = 64, 16 + 64  # codes of both levels
+
+
+@pytest.fixture(scope="module")
+def generation():
+    return models.generation_stream("tiny", (SIDE, SIDE), rows=2, share=1, length=176, learnt=104)
+
+
+@pytest.fixture(scope="module")
+def editing():
+    return models.masks_stream("tiny", (SIDE, SIDE), 2, 1, length=288, learnt=112, shape_class="editing")
+
+
+def positions(row):
+    """Of the codes in a row: their numbers and whether the position before each is to say it."""
+    at = np.flatnonzero(row["roles"] == Role.TARGET)
+    return row["features"][at], row["labels"][at - 1] != IGNORE
+
+
+def test_a_caption_s_picture_is_drawn(generation):
+    world = World(tasks=("caption",), side=128)
+    for i in range(6):
+        row = rows.row(world[i], generation)
+        assert row["left_out"] == 0 and "image" not in row
+        numbers, learnt = positions(row)
+        np.testing.assert_array_equal(numbers, np.arange(CODES))
+        assert learnt.all()
+        plain = models.language_stream("tiny", (SIDE, SIDE), 2, 1, length=304, learnt=64, pack=1, images=1)
+        seen = rows.row(world[i], plain)
+        np.testing.assert_array_equal(row["target"], seen["image"][0])
+        np.testing.assert_array_equal(row["target_high"], seen["high"][0])
+        # What is said: the resolution, the picture, the end of the turn.
+        vocabulary = Vocabulary(**generation["sequence"]["vocabulary"])
+        said = row["labels"][row["labels"] != IGNORE]
+        assert said[0] == vocabulary.height_tag(SIDE) and (said[:-2] >= vocabulary.frame[0]).all()
+
+
+def test_some_captions_are_left_out(generation):
+    example = World(tasks=("caption",), side=128)[0]
+    lengths = [
+        int((rows.row(example, generation, rng=np.random.default_rng(k))["segments"] > 0).sum()) for k in range(100)
+    ]
+    short = np.mean(np.array(lengths) < max(lengths) - 5)
+    assert 0.02 < short < 0.25, "a tenth"
+
+
+def test_an_edit_marks_what_changes(editing):
+    world, marks, refused = World(tasks=("edit",), side=128), 0, 0
+    for i in range(30):
+        example = world[i]
+        row = rows.row(example, editing)
+        numbers, learnt = positions(row)
+        np.testing.assert_array_equal(numbers, np.arange(CODES))
+        assert learnt.all() and row["known"].sum() == 1 and row["kind"] == 1
+        changes = example.edit_region.to_array()
+        there = np.unpackbits(row["targets"][0], axis=-1).astype(bool)
+        np.testing.assert_array_equal(there, changes)
+        assert row["there"][0] == changes.any()
+        marks += changes.any()
+        refused += not changes.any()
+        if not changes.any():
+            np.testing.assert_array_equal(row["target"], row["image"][0])
+        outside = ~changes[::2, ::2] & ~changes[1::2, 1::2] & ~changes[::2, 1::2] & ~changes[1::2, ::2]
+        assert np.abs(row["target"].astype(int) - row["image"][0])[outside].mean() < 2
+    assert marks > 20
+
+
+def test_a_source_without_marks_has_no_condition(editing):
+    example = World(tasks=("edit",), side=128)[0]
+    example.edit_region = None
+    row = rows.row(example, editing)
+    assert not row["known"].any() and not row["there"].any()
+
+
+def test_a_dropped_instruction_gives_the_picture_back(editing):
+    example = World(tasks=("edit",), side=128)[0]
+    dropped = [rows.row(example, editing, rng=np.random.default_rng(k)) for k in range(60)]
+    dropped = [row for row in dropped if not (row["roles"] == Role.MASK).any()]
+    assert dropped
+    for row in dropped:
+        np.testing.assert_array_equal(row["target"], row["image"][0])
+        np.testing.assert_array_equal(row["target_high"], row["high"][0])
+        assert not row["known"].any() and not row["there"].any()
+
+
+def test_shapes_are_the_fields(generation, editing):
+    for stream, task in ((generation, "caption"), (editing, "edit")):
+        row = rows.row(World(tasks=(task,), side=128)[0], stream)
+        short = rows.row(World(tasks=(task,), side=128)[0], stream | {"sequence": stream["sequence"] | {"learnt": 90}})
+        expected = {n: (shape, np.dtype(dtype)) for n, (shape, dtype) in rows.fields(stream).items()}
+        for one in (row, short):
+            assert {n: (x.shape, x.dtype) for n, x in one.items()} == expected
+        assert short["left_out"] == 1 and not short["target"].any()
+
+
+def small_target(example):
+    example.target = World(tasks=("edit",), side=64)[0].target
+
+
+@pytest.mark.parametrize(
+    ("task", "change", "said"),
+    [
+        ("caption", lambda e: e.turns.clear(), "has 0 captions and 1 images, expected captions of one image"),
+        ("caption", lambda e: setattr(e.turns[0], "text", " "), "description: empty"),
+        ("edit", lambda e: setattr(e, "target", None), "has 1 images, no target, expected a picture, an instruction"),
+        ("edit", lambda e: setattr(e, "instruction", " "), "expected a picture, an instruction and what it makes"),
+        ("edit", small_target, "the target is 64 x 64, expected the picture's 128 x 128"),
+        (
+            "edit",
+            lambda e: setattr(e, "edit_region", Mask.from_array(np.ones((8, 9), bool))),
+            "the mask of what changes is 9 x 8, expected the picture's 128 x 128",
+        ),
+    ],
+)
+def test_examples_that_cannot_be_drawn(generation, editing, task, change, said):
+    example = World(tasks=(task,), side=128)[0]
+    change(example)
+    with pytest.raises(DataError, match=said):
+        rows.row(example, generation if task == "caption" else editing)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("generation", {"images": 1}, "sequence.images: is 1, expected 0 with generation"),
+        ("editing", {"pack": 2}, "sequence.pack: is 2, expected 1 with editing|pack: is 2, expected 1 with segm"),
+    ],
+)
+def test_wrong_streams(generation, editing, name, change, said):
+    stream = {"generation": generation, "editing": editing}[name]
+    with pytest.raises(DataError, match=said):
+        Schedule([{"steps": 1, "streams": [stream | {"sequence": stream["sequence"] | change}]}], 0)
+    assert targets.CLASSES == ("generation", "editing")
