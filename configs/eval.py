@@ -10,6 +10,7 @@ text_slots              the same questions, asked of stage 0's language model ab
 segmentation            by words, by a marked region, panoptic
 classes                 panoptic alone, which stage 0's mask decoders can do
 video                   objects followed through clips
+codes                   how well the codes of pictures are foretold from captions, and whether they make a picture
 generation              pictures drawn from captions, read by the checker
 editing                 instructions followed, and what they should have left alone
 
@@ -29,7 +30,7 @@ from configs import eval_files
 
 
 def get_config(name: str = "reconstruction") -> ConfigDict:
-    of_world = world_reconstruction, questions, text_slots, segmentation, classes, video, generation, editing
+    of_world = world_reconstruction, questions, text_slots, segmentation, classes, video, codes, generation, editing
     world = {f.__name__: f for f in of_world}
     known = {f.__name__: f for f in (reconstruction, standins)} | world | eval_files.BENCHMARKS
     plain = name.removeprefix("open_")
@@ -138,6 +139,12 @@ def video() -> ConfigDict:
 def generation() -> ConfigDict:
     c = _world("generation", side=64)
     c.seed = 0  # of the model's sampling
+    return c
+
+
+def codes() -> ConfigDict:
+    c = generation()
+    c.evaluator = "codes"
     return c
 
 

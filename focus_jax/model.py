@@ -119,6 +119,30 @@ class Model:
 
         return ClassSegmenter(self) if isinstance(self.stage, mask_former.Stage) else Segmenter(self)
 
+    # --------------------------------------------------------------------------------------------------------- drawing
+    def generate(self, captions: list[str], *, height: int, width: int, seeds: list[int], **options: Any) -> np.ndarray:
+        """A picture for each caption, uint8 [B, height, width, 3]: written as codes, drawn by the tokenizer's decoder.
+
+        options: temperature, top_k, top_p, guidance (inference.decode.sampling; default greedy, without guidance).
+        Raises: UserError, also for a model that was taught no pictures.
+        """
+        return self._drawer(list(captions), height=height, width=width, seeds=seeds, **options)
+
+    def write_codes(self, captions: list[str], *, height: int, width: int, seeds: list[int], **options: Any) -> list:
+        """sequence.parse.Answer to each caption, with the codes of its picture; arguments as of `generate`."""
+        return self._drawer.write(list(captions), height=height, width=width, seeds=seeds, **options)
+
+    def code_costs(self, images: np.ndarray, captions: list[str]) -> dict[str, np.ndarray]:
+        """What the codes of pictures uint8 [B, H, W, 3] cost given their captions, nats a code: float32 [B] of
+        `semantic`, `pixel` and `all` codes. Raises: UserError."""
+        return dict(self._drawer.costs(_pictures("images", images), list(captions)))
+
+    @functools.cached_property
+    def _drawer(self) -> Any:
+        from focus_jax.inference.draw import Drawer
+
+        return Drawer(self)
+
     def session(self, **options: Any) -> Any:
         """A conversation of several turns: session.stream(text, pictures) gives an answer piece by piece."""
         return self.talk.session(**options)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from focus_jax.errors import UserError
+from focus_jax.sequence.parse import Answer
 
 
 class Question(str):
@@ -99,6 +100,13 @@ class Model(Protocol):
         Of a marked frame the numbers are those of the prompt, so there are as many names as its highest number.
         """
 
+    def code_costs(self, images: np.ndarray, captions: list[str]) -> dict[str, np.ndarray]:
+        """Cross-entropy of the codes of pictures uint8 [B, H, W, 3] given their captions, in nats a code: float32 [B]
+        of `semantic`, `pixel` and `all` codes."""
+
+    def write_codes(self, captions: list[str], *, height: int, width: int, seeds: list[int]) -> list[Answer]:
+        """What is said to each caption where a picture is to be drawn."""
+
     def generate(self, captions: list[str], *, height: int, width: int, seeds: list[int]) -> np.ndarray:
         """A picture for each caption, uint8 [B, height, width, 3]; the same caption and seed give the same picture."""
 
@@ -121,7 +129,7 @@ class Model(Protocol):
 
 METHODS = (
     *("encode", "decode", "semantic_features", "reconstruct"),
-    *("chat", "choose", "segment", "segment_video", "generate", "edit", "redraw"),
+    *("chat", "choose", "segment", "segment_video", "code_costs", "write_codes", "generate", "edit", "redraw"),
 )
 
 
@@ -230,6 +238,28 @@ class Checked:
         if isinstance(prompt, tuple) and len(found.names) != prompt[1].max():
             self._wrong("segment_video", f"{len(found.names)} names", f"{prompt[1].max()}, one for each marked object")
         return found
+
+    def code_costs(self, images: np.ndarray, captions: Sequence[str]) -> dict[str, np.ndarray]:
+        def batch(rows):
+            found = self._call("code_costs")(images[rows], [captions[i] for i in rows])
+            if not isinstance(found, dict) or set(found) != {"semantic", "pixel", "all"}:
+                self._wrong("code_costs", str(found)[:60], "arrays of semantic, pixel and all codes")
+            for name, x in found.items():
+                self._array("code_costs", name, x, np.float32, (len(rows),))
+            return found
+
+        each = [(batch(rows), count) for rows, count in self._batches(len(images))]
+        return {name: np.concatenate([found[name][:count] for found, count in each]) for name in each[0][0]}
+
+    def write_codes(self, captions: Sequence[str], *, height: int, width: int, seeds: Sequence[int]) -> list[Answer]:
+        def batch(rows):
+            found = self._call("write_codes")(
+                [captions[i] for i in rows], height=height, width=width, seeds=[seeds[i] for i in rows]
+            )
+            self._list("write_codes", found, Answer, "Answers", len(rows))
+            return found
+
+        return [x for rows, count in self._batches(len(captions)) for x in batch(rows)[:count]]
 
     def generate(self, captions: Sequence[str], *, height: int, width: int, seeds: Sequence[int]) -> np.ndarray:
         def batch(rows):

@@ -76,9 +76,13 @@ class Chat:
         """
         batch = padded(laid, ("ids", "roles", "features"))
         with self.model.scope():
-            x = self._embed(self.model.params, jax.tree.map(jnp.asarray, batch | dict(arrays)))
+            x = self.embed(batch | dict(arrays))
             words = [[i for i in one.ids.tolist() if i in self.vocabulary.text] for one in laid]
             conversation.read(x, [len(one) for one in laid], ids=words)
+
+    def embed(self, batch: Mapping[str, np.ndarray]) -> jax.Array:
+        """Rows as the language model reads them, [B, T, D]; inside the model's scope."""
+        return self._embed(self.model.params, jax.tree.map(jnp.asarray, dict(batch)))
 
     def begin(self, count: int, **options: Any) -> Conversation:
         """`count` conversations in which nothing was read; options: of Conversation."""

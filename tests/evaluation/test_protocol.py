@@ -39,6 +39,8 @@ def call(model, method):
         "choose": lambda: checked.choose(IMAGES, ["a", "b", "c"], [["x"], ["x", "y"], ["x", "y"]]),
         "segment": lambda: checked.segment(IMAGES, [["circle", "ground"], "the circle", IMAGES[0, :, :, 0] > 0]),
         "segment_video": lambda: checked.segment_video(IMAGES, MARKED),
+        "code_costs": lambda: checked.code_costs(IMAGES, ["a", "b", "c"]),
+        "write_codes": lambda: checked.write_codes(["a", "b", "c"], height=16, width=16, seeds=[0, 1, 2]),
         "generate": lambda: checked.generate(["a", "b", "c"], height=16, width=16, seeds=[0, 1, 2]),
         "edit": lambda: checked.edit(IMAGES, ["a", "b", "c"], [None] * 3, seeds=[0, 1, 2]),
         "redraw": lambda: checked.redraw(IMAGES, IMAGES[..., 0] > 0, seeds=[0, 1, 2]),
@@ -123,7 +125,8 @@ def test_signatures_are_those_of_the_protocol():
         wanted = list(inspect.signature(getattr(protocol.Model, method)).parameters.items())
         for model in (Oracle, Blank, Random, Model):
             if not hasattr(model, method):
-                assert model is Model or method in ("encode", "decode", "semantic_features"), (model, method)
+                beside = ("encode", "decode", "semantic_features", "code_costs", "write_codes")
+                assert model is Model or method in beside, (model, method)
                 continue
             found = list(inspect.signature(getattr(model, method)).parameters.items())
             same = [(k, p.kind, p.default) for k, p in found[: len(wanted)]]

@@ -1,0 +1,120 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures out of captions: the language model writes their codes, the tokenizer's own decoder draws them.
+
+Under the structure mask (inference/structure.py) every picture is whole: a caption leads to a frame with so many codes
+of both levels. What the model itself would have said without it is not asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from data_pipelines import rows, targets
+from data_pipelines.example import Example, Turn
+from data_pipelines.world.examples import picture
+from focus_jax.errors import UserError
+from focus_jax.inference import decode
+from focus_jax.inference.chat import padded
+from focus_jax.inference.structure import answers
+from focus_jax.sequence import parse, prompts
+from focus_jax.sequence.layout import Laid, Writer
+from focus_jax.stages import drawing
+
+BEHIND = 8  # ids behind a picture's last: the end of the turn, and room to miss it
+
+
+class Drawer:
+    """Text to image by a model of stage 3. Made by focus_jax.Model."""
+
+    def __init__(self, model: Any):
+        self.model, self.chat = model, model.talk
+        self.streams = [s for s in self.chat.streams if s["shape_class"] == targets.GENERATION]
+        if not self.streams:
+            raise UserError(f"{model.label}: its last phase has no stream of generation, expected one.")
+        self._costs = jax.jit(self._code_costs)
+
+    def write(
+        self, captions: Sequence[str], *, height: int, width: int, seeds: Sequence[int], **options: Any
+    ) -> list[parse.Answer]:
+        """What is said to each caption for a picture of the bucket nearest to height x width; one seed each.
+
+        options: of inference.decode.sampling, each a number; guidance above 1 holds a caption against none.
+        Raises: UserError for captions and seeds of other numbers, and an empty caption.
+        """
+        if len(captions) != len(seeds):
+            raise UserError(f"seeds: {len(seeds)} for {len(captions)} captions, expected one each.")
+        bucket = self.chat.bucket(height, width, "the picture")
+        guided = float(options.get("guidance", 1.0)) > 1
+        laid = [prompts.generate(self._writer(bucket), text, bucket, None).done() for text in captions]
+        sizes = self.chat.sizes(bucket)
+        structure = answers(self.chat.vocabulary, sizes)
+        limit = int(structure.last) + BEHIND
+        conversation = self.chat.begin(len(laid), guided=guided, slots=max(map(len, laid)) + limit)
+        counts = [len(one) for one in laid]
+        none = prompts.generate(self._writer(bucket), None, bucket, None).done()
+        with self.model.scope():
+            beside = (self._embedded([none] * len(laid)), [len(none)] * len(laid)) if guided else None
+            conversation.read(self._embedded(laid), counts, unconditional=beside)
+            sampling = decode.sampling(len(laid), seeds=seeds, **options)
+            said = conversation.say(structure, sampling, limit=limit, draw=True)
+        read = lambda one: parse.parse(one.ids, self.chat.vocabulary, self.chat.tokenizer, sizes)
+        return [read(one) for one in said]
+
+    def __call__(
+        self, captions: Sequence[str], *, height: int, width: int, seeds: Sequence[int], **options: Any
+    ) -> np.ndarray:
+        """uint8 [B, height, width, 3]; arguments as of `write`. Raises: UserError."""
+        found = self.write(captions, height=height, width=width, seeds=seeds, **options)
+        bucket = self.chat.bucket(height, width, "the picture")
+        if torn := [i for i, one in enumerate(found) if one.codes is None]:
+            raise UserError(f"captions[{torn[0]}]: no picture was written ({'; '.join(found[torn[0]].problems)}).")
+        codes = {name: np.stack([one.codes[i] for one in found]) for i, name in enumerate(drawing.BRANCHES)}
+        drawn = self.model.decode(codes)
+        if bucket == (height, width):
+            return drawn
+        resize = lambda x: np.asarray(Image.fromarray(x).resize((width, height), Image.Resampling.LANCZOS))
+        return np.stack([resize(x) for x in drawn])
+
+    def costs(self, images: np.ndarray, captions: Sequence[str]) -> Mapping[str, np.ndarray]:
+        """Cross-entropy of the codes of pictures uint8 [B, H, W, 3] given their captions, nats a code: float32 [B]
+        of `semantic`, `pixel` and `all` codes. Raises: UserError, DataError."""
+        if len(images) != len(captions):
+            raise UserError(f"captions: {len(captions)} for {len(images)} images, expected one each.")
+        bucket = self.chat.bucket(*images.shape[1:3])
+        stream = next((s for s in self.streams if (s["height"], s["width"]) == bucket), self.streams[0])
+        made = []
+        for i, (image, caption) in enumerate(zip(images, captions)):
+            turn = Turn(role="caption", text=caption, images=[0])
+            made.append(rows.row(Example(id=str(i), source="given", images=[picture(image)], turns=[turn]), stream))
+            if made[-1]["left_out"]:
+                raise UserError(f"captions[{i}]: is too long for a row of {stream['sequence']['length']} positions.")
+        batch = {name: np.stack([row[name] for row in made]) for name in made[0]}
+        batch["weight"] = np.ones(len(made), np.float32)
+        with self.model.scope():
+            found = self._costs(self.model.params, jax.tree.map(jnp.asarray, batch))
+        return {name: np.asarray(x) for name, x in found.items()}
+
+    def _code_costs(self, params: Any, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        stage = self.model.stage
+        batch = stage.filled(params, batch)
+        _, labels, found = stage.cross_entropy(params, batch)
+        out, total, count = {}, 0.0, 0.0
+        for level, name in enumerate(drawing.BRANCHES):
+            ids = stage.vocabulary.codes(level)
+            mine = (labels >= ids.start) & (labels < ids.stop)
+            cost, codes = jnp.sum(jnp.where(mine, found.nll, 0.0), axis=1), jnp.sum(mine, axis=1)
+            out[name], total, count = cost / codes, total + cost, count + codes
+        return out | {"all": total / count}
+
+    def _writer(self, bucket: tuple[int, int]) -> Writer:
+        return Writer(self.chat.vocabulary, self.chat.tokenizer, self.chat.sizes(bucket))
+
+    def _embedded(self, laid: Sequence[Laid]) -> jax.Array:
+        return self.chat.embed(padded(laid, ("ids", "roles", "features")))

@@ -1,0 +1,122 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures written as codes, on random weights: whole, each by its own caption and seed; what codes cost."""
+
+import numpy as np
+import pytest
+
+from configs import eval as eval_config
+from data_pipelines import rows, transforms
+from data_pipelines.world.examples import World
+from focus_jax.errors import UserError
+from focus_jax.evaluation import held_out
+from focus_jax.evaluation.codes import Evaluator
+from focus_jax.evaluation.generation import described
+from focus_jax.evaluation.protocol import Checked
+from focus_jax.inference.draw import Drawer
+from focus_jax.sequence.parse import Answer
+from tests.inference.test_segment import model  # noqa: F401, a fixture
+
+SIDE = 32
+CAPTIONS = ["a red circle.", "two large blue squares.", "a cross."]
+SIZE = dict(height=SIDE, width=SIDE)
+
+
+@pytest.fixture(scope="module")
+def written(model):  # noqa: F811
+    return model.write_codes(CAPTIONS, **SIZE, seeds=[0, 1, 2], temperature=1.0)
+
+
+def test_every_caption_gets_a_whole_picture(model, written):  # noqa: F811
+    grids = model.grids(SIDE, SIDE)
+    for one in written:
+        semantic, pixel = one.codes
+        assert (semantic.shape, pixel.shape) == (grids["semantic"], grids["pixel"])
+        assert not [problem for problem in one.problems if "codes" in problem]
+    drawn = model.generate(CAPTIONS, **SIZE, seeds=[0, 1, 2], temperature=1.0)
+    codes = {name: np.stack([one.codes[i] for one in written]) for i, name in enumerate(("semantic", "pixel"))}
+    np.testing.assert_array_equal(drawn, model.decode(codes))
+    assert len({x.tobytes() for x in drawn}) == 3
+    wide = model.generate(CAPTIONS[:1], height=40, width=44, seeds=[0])
+    assert wide.shape == (1, 40, 44, 3) and wide.dtype == np.uint8
+
+
+def test_a_picture_is_its_caption_s_and_its_seed_s(model, written):  # noqa: F811
+    order = [2, 0, 1]
+    again = model.write_codes([CAPTIONS[i] for i in order], **SIZE, seeds=order, temperature=1.0)
+    for i, one in zip(order, again):
+        for a, b in zip(one.codes, written[i].codes):
+            np.testing.assert_array_equal(a, b)
+    other = model.write_codes(CAPTIONS, **SIZE, seeds=[3, 4, 5], temperature=1.0)
+    assert any((a.codes[1] != b.codes[1]).any() for a, b in zip(other, written))
+
+
+def test_guidance_holds_a_caption_against_none(model):  # noqa: F811
+    plain = model.write_codes(CAPTIONS, **SIZE, seeds=[0, 1, 2])
+    guided = model.write_codes(CAPTIONS, **SIZE, seeds=[0, 1, 2], guidance=4.0)
+    assert all(one.codes is not None for one in guided)
+    assert any((a.codes[1] != b.codes[1]).any() or (a.codes[0] != b.codes[0]).any() for a, b in zip(plain, guided))
+
+
+def test_costs_are_those_of_training(model):  # noqa: F811
+    """The mean over a batch is what the stage measures; a caption counts."""
+    world = World(tasks=("caption",), side=SIDE)
+    examples = [world[i] for i in range(3)]
+    images = np.stack([np.asarray(transforms.decode(e.images[0].data)) for e in examples])
+    captions = [e.turns[0].text for e in examples]
+    found = Checked(model, "test", 3).code_costs(images, captions)
+    (stream,) = Drawer(model).streams
+    made = [rows.row(e, stream) for e in examples]
+    batch = {name: np.stack([row[name] for row in made]) for name in made[0]}
+    batch |= {"weight": np.ones(3, np.float32), "element": np.arange(3, dtype=np.uint32)}
+    total, count = model.stage.measures(model.params, batch)["image_nll"]
+    np.testing.assert_allclose(found["all"].mean(), total / count, rtol=1e-4)
+    other = model.code_costs(images, captions[1:] + captions[:1])
+    assert np.abs(other["all"] - found["all"]).max() > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("captions", "seeds", "said"),
+    [
+        (["a"], [0, 1], "seeds: 2 for 1 captions, expected one each"),
+        ([" "], [0], "description: empty"),
+    ],
+)
+def test_captions_that_mean_nothing(model, captions, seeds, said):  # noqa: F811
+    with pytest.raises(UserError, match=said):
+        model.generate(captions, **SIZE, seeds=seeds)
+
+
+def test_a_model_that_was_taught_no_pictures(model, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(model.talk, "streams", model.talk.streams[:2])
+    with pytest.raises(UserError, match="random: its last phase has no stream of generation"):
+        Drawer(model)
+    with pytest.raises(UserError, match="captions: 1 for 2 images"):
+        model.code_costs(np.zeros((2, SIDE, SIDE, 3), np.uint8), ["a"])
+
+
+def test_the_benchmark_counts_what_is_whole():
+    config = eval_config.get_config("codes")
+    config.data.scenes, config.shown, config.side = 4, 1, SIDE
+    whole = Answer("", (), False, (SIDE, SIDE), (np.zeros((2, 2)), np.zeros((4, 4))), ())
+
+    class Fake:
+        def code_costs(self, images, captions):
+            cost = np.array([len(text) for text in captions], np.float32)
+            return {"semantic": cost, "pixel": 2 * cost, "all": 1.5 * cost}
+
+        def write_codes(self, captions, *, height, width, seeds):
+            torn = Answer("", (), False, None, None, ("it does not end",))
+            return [whole if seed % 2 else torn for seed in seeds]
+
+        def generate(self, captions, *, height, width, seeds):
+            return np.zeros((len(captions), height, width, 3), np.uint8)
+
+    scenes = held_out.scenes_of(config)
+    lengths, seeds = [len(described(s).text) for s in scenes], held_out.seeds_of(config, scenes)
+    evaluator = Evaluator(config)
+    found = evaluator.run(Fake())
+    assert found["image_token_ce"][0] == pytest.approx(1.5 * np.mean(lengths))
+    assert found["image_token_ce_pixel"][0] == pytest.approx(2 * np.mean(lengths))
+    assert found["wellformed_images"][0] == np.mean([seed % 2 for seed in seeds])
+    assert evaluator.baselines["image_token_ce_semantic"]["caption of another scene"] == pytest.approx(np.mean(lengths))
