@@ -13,7 +13,7 @@ import numpy as np
 
 from data_pipelines import language, segmentation, transforms
 from data_pipelines.errors import DataError
-from data_pipelines.example import Example, Instance
+from data_pipelines.example import Example, Expression, Instance
 from focus_jax.sequence import prompts
 
 CLASS = "clips"
@@ -58,11 +58,12 @@ def piece(example: Example, stream: dict, *, rng: np.random.Generator | None = N
         frame = Example(id=name, images=[encoded], instances=things, classes=_classes(example))
         images.append((image, placement.cut(original, size)))
         asking.append(segmentation.Asking(frame, stream, placement, size, rng))
-    if all(a.example.classes for a in asking) and rng is not None and rng.random() < 0.5:
-        questions = [a.classes() for a in asking]
-        tracks = [[_track(a.example.instances[i]) for i in q.things] for a, q in zip(asking, questions)]
-    else:
-        questions, tracks = _marked(example, asking, rng)
+    kinds = [_marked] if any(i.track is not None for i in asking[0].example.instances) else []
+    kinds += [_listed] if asking[0].example.classes and kinds else []
+    kinds += [_described] if example.expressions else []
+    if not kinds:
+        raise DataError(f"{asking[0].example.id}: no tracked thing is in it and no words are said of it.")
+    questions, tracks = kinds[0 if rng is None else int(rng.integers(len(kinds)))](example, asking, rng)
     return Piece([segmentation.laid_out(q, stream, *x) for q, x in zip(questions, images)], tracks)
 
 
@@ -110,6 +111,29 @@ def _marked(
         )
         shown.append(there)
     return questions, shown
+
+
+def _listed(
+    example: Example, asking: Sequence[segmentation.Asking], rng: np.random.Generator | None
+) -> tuple[list[segmentation.Question], list[list[int]]]:
+    """Of each frame the question for all that a list of classes names, and the tracks of its masks."""
+    questions = [one.classes() for one in asking]
+    return questions, [[_track(a.example.instances[i]) for i in q.things] for a, q in zip(asking, questions)]
+
+
+def _described(
+    example: Example, asking: Sequence[segmentation.Asking], rng: np.random.Generator | None
+) -> tuple[list[segmentation.Question], list[list[int]]]:
+    """Of each frame the question for what words mean, which may not be in it, and the tracks of its masks."""
+    chosen = example.expressions[0 if rng is None else int(rng.integers(len(example.expressions)))]
+    tracks = {_track(example.instances[i]) for i in chosen.instances}
+    questions = []
+    for one in asking:
+        meant = [k for k, i in enumerate(one.example.instances) if _track(i) in tracks]
+        one.example.expressions = [Expression(text=chosen.text, kind=chosen.kind, instances=meant)]
+        questions.append(one.words(lost=True))
+    named = lambda one, question: [_track(one.example.instances[i]) if i >= 0 else -1 for i in question.things]
+    return questions, [named(one, question) for one, question in zip(asking, questions)]
 
 
 def _classes(example: Example) -> list[str]:

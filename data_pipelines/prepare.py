@@ -8,6 +8,8 @@
   python -m data_pipelines.prepare llava --source=llava_v1_5_mix665k.json --images=PICTURES --output=DIR
   python -m data_pipelines.prepare pixmo --source=pixmo-cap --images=PICTURES --subset=cap --output=DIR
   python -m data_pipelines.prepare text --source=OpenHermes-2.5 --layout=openhermes --output=DIR
+  python -m data_pipelines.prepare davis --source=DAVIS --output=DIR --buckets=512
+  python -m data_pipelines.prepare instruct_pix2pix --source=FOLDER --output=DIR --buckets=512
   python -m data_pipelines.prepare tfds --source=DATA_SET_DIR --output=DIR
   python -m data_pipelines.prepare photographs --output=DIR
   python -m data_pipelines.prepare world --output=DIR --preset=standard --tasks=panoptic,referring --train=20000
@@ -16,7 +18,8 @@
 Every picture is decoded once to see that it is whole; then records that the filters or the de-duplication refuse are
 dropped and counted by reason in DIR/manifest.json, and the rest are stored as they came (never re-encoded). A record
 that cannot be read is listed in DIR/bad_records.jsonl; more of them than --bad-budget end the run. A record with many
-pictures goes to the bucket of its first, at which the filters look; a conversation without any to the bucket `text`.
+pictures or frames goes to the bucket of its first, at which the filters look; a conversation without any to the bucket
+`text`. Of clips and of edits only exact duplicates are dropped.
 
 Interrupted at any point, DIR holds no manifest and no half-written shard under a shard's name; the same command goes on
 where it stopped and ends with the same bytes as an uninterrupted run.
@@ -39,7 +42,7 @@ from data_pipelines import buckets as buckets_lib
 from data_pipelines import codes, dedup, jobs, readers, shards, transforms
 from data_pipelines.engine import Local
 from data_pipelines.errors import DataError
-from data_pipelines.example import SCHEMA_VERSION, Example, Image, encode
+from data_pipelines.example import SCHEMA_VERSION, Example, Frame, Image, Turn, encode
 from data_pipelines.progress import progress
 
 SPLITS = ("train", "validation", "test")
@@ -170,12 +173,12 @@ def _scan(reader, options: Options, work: epath.Path, item: tuple[int, str]) -> 
 def _examine(key: str, example: Example | DataError, options: Options) -> dict:
     if isinstance(example, DataError):
         return {"key": key, "bad": str(example)}
-    talk = any(turn.role != "caption" for turn in example.turns)
-    if not example.images and not talk:
+    talk, edit = any(turn.role != "caption" for turn in example.turns), example.target is not None
+    if not example.images and not example.frames and not talk:
         return {"key": key, "drop": "no image"}
     try:
         encode(example)
-        images = [transforms.decode(image.data, key) for image in example.images]
+        images = [transforms.decode(image.data, key) for image in _pictures(example)]
     except DataError as error:
         return {"key": key, "bad": str(error)}
     bucket = buckets_lib.TEXT
@@ -189,11 +192,28 @@ def _examine(key: str, example: Example | DataError, options: Options) -> dict:
     split = example.split or _deal_split(exact if talk and images else key, options)
     if split not in SPLITS:
         return {"key": key, "bad": f"{key}: split is '{split}', expected one of {', '.join(SPLITS)}."}
-    if talk:
-        exact, near = dedup.with_words(exact, example.turns), None
+    if talk or edit:  # many are about one picture
+        said = example.turns if talk else [Turn(role="user", text=example.instruction)]
+        exact, near = dedup.with_words(exact, said), None
+    elif example.frames:  # clips of one video begin alike
+        near = None
     sizes = [list(image.size) for image in images]
     found = {"key": key, "split": split, "bucket": buckets_lib.name(bucket), "sizes": sizes}
     return found | {"exact": exact, "near": near}
+
+
+def _pictures(example: Example) -> list[Image]:
+    """All that a record holds, in the order in which sizes are noted: images, frames, the target."""
+    target = [] if example.target is None else [example.target]
+    return [*example.images, *(frame.image for frame in example.frames), *target]
+
+
+def _sized(example: Example, sizes: list) -> None:
+    """Writes down the sizes of its pictures."""
+    found = iter([Image(data=i.data, width=w, height=h) for i, (w, h) in zip(_pictures(example), sizes)])
+    example.images = [next(found) for _ in example.images]
+    example.frames = [Frame(image=next(found), time=frame.time) for frame in example.frames]
+    example.target = None if example.target is None else next(found)
 
 
 def _refused(height: int, width: int, bucket: buckets_lib.Bucket, options: Options) -> str | None:
@@ -258,10 +278,10 @@ def _write(reader, output: epath.Path, item: tuple[int, str, list]) -> list[list
             if index not in wanted:
                 continue
             wanted_key, split, bucket, sizes = wanted.pop(index)
-            if key != wanted_key or isinstance(example, DataError) or len(example.images) != len(sizes):
+            if key != wanted_key or isinstance(example, DataError) or len(_pictures(example)) != len(sizes):
                 raise DataError(f"{key}: changed while it was being prepared, expected a source at rest.")
             example.split = split
-            example.images = [Image(data=i.data, width=w, height=h) for i, (w, h) in zip(example.images, sizes)]
+            _sized(example, sizes)
             if (split, bucket) not in writers:
                 path = output / split / bucket / f"{number:05d}{shards.SUFFIX}"
                 writers[split, bucket] = shards.Writer(path)

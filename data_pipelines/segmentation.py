@@ -193,7 +193,7 @@ class Asking:
             raise DataError(f"{example.id}: has no expression, region or class list, expected something to segment.")
         kind = allowed[self._draw(len(allowed))]
         try:
-            return {"words": self._words, "regions": self._regions, "classes": self.classes}[kind]()
+            return {"words": self.words, "regions": self._regions, "classes": self.classes}[kind]()
         except UserError as error:
             raise DataError(f"{example.id}: {error}") from error
 
@@ -216,11 +216,12 @@ class Asking:
             )
         return self._cut(self.example.instances[number].mask, f"instance {number}")
 
-    def _words(self) -> Question:
+    def words(self, lost: bool = False) -> Question:
+        """For what an expression means. lost: whether that may be out of the picture. Raises: DataError."""
         expression = self.example.expressions[self._draw(len(self.example.expressions))]
         things = list(expression.instances)
         masks = [self.mask(number) for number in things]
-        if masks and not any(mask.any() for mask in masks):
+        if masks and not lost and not any(mask.any() for mask in masks):
             raise DataError(f"{self.example.id}: the target of {expression.text!r} is lost to the crop.")
         if len(masks) > self.limits["targets"]:  # what words mean must not be cut short
             masks, things = [np.logical_or.reduce(masks)], [-1]

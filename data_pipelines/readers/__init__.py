@@ -22,17 +22,22 @@ MISSHAPEN = (TypeError, ValueError, KeyError, AttributeError, IndexError, Recurs
 
 READERS = {
     "coco": ("data_pipelines.readers.coco", "Coco"),
+    "davis": ("data_pipelines.readers.davis", "Davis"),
     "folder": ("data_pipelines.readers.folder", "Folder"),
     "webdataset": ("data_pipelines.readers.webdataset", "WebDataset"),
     "img2dataset": ("data_pipelines.readers.img2dataset", "Img2Dataset"),
+    "instruct_pix2pix": ("data_pipelines.readers.instruct_pix2pix", "InstructPix2Pix"),
     "llava": ("data_pipelines.readers.llava", "Llava"),
     "pixmo": ("data_pipelines.readers.pixmo", "Pixmo"),
     "reason_seg": ("data_pipelines.readers.reason_seg", "ReasonSeg"),
+    "ref_youtube_vos": ("data_pipelines.readers.davis", "RefYoutubeVos"),
     "refer": ("data_pipelines.readers.refer", "Refer"),
+    "revos": ("data_pipelines.readers.youtube_vis", "Revos"),
     "text": ("data_pipelines.readers.text", "Text"),
     "tfds": ("data_pipelines.readers.tfds", "Tfds"),
     "photographs": ("data_pipelines.photographs", "Photographs"),
     "world": ("data_pipelines.readers.world", "WorldScenes"),
+    "youtube_vis": ("data_pipelines.readers.youtube_vis", "YoutubeVis"),
 }
 NEEDS_NO_SOURCE = ("photographs", "world")
 
