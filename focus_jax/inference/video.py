@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -110,7 +110,7 @@ class VideoSegmenter:
                 raise UserError(f"{self.segmenter.model.label}: {told}, so that it cannot join classes over frames.")
             for b in range(count):
                 segments, queries = self._claimed(found, b, classes, rules)
-                tracks = memory.join(t, segments, found.embeddings[b][queries])
+                tracks = memory.join(t, segments, queries, found.embeddings[b])
                 ids[t] = np.array([0, *tracks], np.int32)[segments.ids]
                 t += 1
         return Segments(ids, *memory.told())
@@ -136,29 +136,39 @@ class Memory:
 
     def __init__(self, rules: Rules):
         self.rules, self.tracks = rules, list[Track]()
+        self.beside = np.zeros((0, 0), np.float32)  # of the last frame's queries that showed nothing, [n, E]
 
-    def join(self, t: int, segments: Segments, embeddings: np.ndarray) -> list[int]:
-        """The track of each segment of frame t; what is like none becomes one. embeddings: [segments, E]."""
+    def join(self, t: int, segments: Segments, queries: Sequence[int], embeddings: np.ndarray) -> list[int]:
+        """The track of each segment of frame t; what is like none becomes one. queries: of the segments; embeddings:
+        e_j of all queries [N, E]."""
         known = [k for k, track in enumerate(self.tracks) if t - track.seen <= self.rules.forget]
         chosen: dict[int, int] = {}
-        if known and len(embeddings):
-            near = embeddings @ np.stack([self.tracks[k].embedding for k in known]).T
-            # Both ways, so that a thing that came and one that left find no partner.
-            like = (_softmax(near, 0) + _softmax(near, 1)) / 2
+        if known and len(queries):
+            like = self._like(known, queries, embeddings)
             for i, j in zip(*linear_sum_assignment(-like)):
                 if like[i, j] >= self.rules.same:
                     chosen[int(i)] = known[j]
         out = []
-        for i, (name, score) in enumerate(zip(segments.names, segments.scores)):
+        for i, (query, name, score) in enumerate(zip(queries, segments.names, segments.scores)):
             if i not in chosen:
                 chosen[i] = len(self.tracks)
-                self.tracks.append(Track(embeddings[i], t, collections.Counter(), []))
+                self.tracks.append(Track(embeddings[query], t, collections.Counter(), []))
             track = self.tracks[chosen[i]]
-            track.embedding, track.seen = (track.embedding + embeddings[i]) / 2, t
+            track.embedding, track.seen = (track.embedding + embeddings[query]) / 2, t
             track.names[name] += 1
             track.scores.append(score)
             out.append(chosen[i] + 1)
+        self.beside = np.delete(embeddings, list(queries), axis=0)
         return out
+
+    def _like(self, known: Sequence[int], queries: Sequence[int], embeddings: np.ndarray) -> np.ndarray:
+        """How much each segment is each known track, [segments, known], both ways as e_j was trained: among all queries
+        of this frame, and among the tracks and the last frame's queries that showed nothing."""
+        tracks = np.stack([self.tracks[k].embedding for k in known])
+        there = _softmax(embeddings @ tracks.T, 0)[list(queries)]
+        own = embeddings[list(queries)]
+        back = np.concatenate([own @ tracks.T, own @ self.beside.T], axis=1)
+        return (there + _softmax(back, 1)[:, : len(known)]) / 2
 
     def told(self) -> tuple[tuple[str, ...], tuple[float, ...]]:
         """Names and scores of the tracks."""

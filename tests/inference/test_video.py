@@ -52,7 +52,7 @@ class Hand:
                 masks[b, query, :, left:right] = 8.0
                 embeddings[b, query, k] = 6.0
                 if first is not None and 0 <= k - first < 2:
-                    scores[b, query, k - first] = 8.0
+                    scores[b, query, k - first] = 8.0 - 2 * k  # the first is surest
                 elif first is None:
                     scores[b, query, k % 2] = 8.0
         return Looked(["it."] * CHUNK, masks, scores, embeddings, self.fit(images))
@@ -83,7 +83,7 @@ def test_marked_things_are_sought_before_and_behind(hand, frames):
     """Three things, two at a time, marked in frame 4; one is out of sight in frame 7, one has overlap taken."""
     where = {(t, k): (4 * k + (t == 2), 4 * k + 3) for t in range(len(frames)) for k in range(3)}
     del where[7, 1]
-    where[6, 2] = (2, 11)  # reaches into others', which are as sure: who came first keeps it
+    where[6, 2] = (2, 11)  # reaches into that of another, which is surer and keeps it
     marked = np.zeros((SIZE, SIZE), np.int32)
     marked[:, 0:6], marked[:, 8:14], marked[:, 16:22] = 3, 1, 2
     # Things in the order of their numbers: 1, 2 together, then 3.
@@ -99,7 +99,7 @@ def test_marked_things_are_sought_before_and_behind(hand, frames):
         assert [columns(found.ids[t], n) for n in (3, 1, 2)] == [(0, 6), (8, 14), (16, 22)], t
     assert columns(found.ids[2], 3) == (2, 6)
     assert columns(found.ids[7], 1) is None, "out of sight"
-    assert columns(found.ids[6], 1) == (8, 14)
+    assert columns(found.ids[6], 1) == (9, 13), "all but its border"
     chunks = -(-len(frames) // (CHUNK - 1))
     assert len(one.asked) == 2 * chunks
     assert all(seen[0] == 4 and count == 1 for seen, _, count, _ in one.asked), "the marked frame comes first"
@@ -125,14 +125,14 @@ def test_classes_are_joined_by_what_follows_them(hand, frames):
 def test_memory():
     """What is like nothing begins a track; what was out of sight for too long is another thing."""
     segments = lambda *names: Segments(np.zeros((1, 1), np.int32), names, (0.9,) * len(names))
-    e = np.eye(3, dtype=np.float32) * 8
+    e = np.eye(5, dtype=np.float32) * 4  # of queries: what 0 and 1 show, c; 3 and 4 show nothing
     memory = Memory(Rules(forget=2))
-    assert memory.join(0, segments("a", "b"), e[[0, 1]]) == [1, 2]
-    assert memory.join(1, segments("b", "a"), e[[1, 0]]) == [2, 1]
-    assert memory.join(2, segments("c"), e[[2]]) == [3], "neither of the two"
-    assert memory.join(3, segments("x", "a"), e[[1, 0]]) == [2, 1]
-    assert memory.join(4, segments(), e[:0]) == []
-    assert memory.join(6, segments("a"), e[[0]]) == [4], "forgotten"
+    assert memory.join(0, segments("a", "b"), [0, 1], e) == [1, 2]
+    assert memory.join(1, segments("b", "a"), [1, 0], e) == [2, 1]
+    assert memory.join(2, segments("c"), [2], e) == [3], "neither of the two"
+    assert memory.join(3, segments("x", "a"), [4, 3], e[[2, 3, 4, 0, 1]]) == [2, 1], "queries change places"
+    assert memory.join(4, segments(), [], e) == []
+    assert memory.join(6, segments("a"), [0], e) == [4], "forgotten"
     assert memory.told()[0] == ("a", "b", "c", "a")
 
 
