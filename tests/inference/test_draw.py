@@ -51,6 +51,7 @@ def test_a_picture_is_its_caption_s_and_its_seed_s(model, written):  # noqa: F81
     assert any((a.codes[1] != b.codes[1]).any() for a, b in zip(other, written))
 
 
+@pytest.mark.slow
 def test_guidance_holds_a_caption_against_none(model):  # noqa: F811
     plain = model.write_codes(CAPTIONS, **SIZE, seeds=[0, 1, 2])
     guided = model.write_codes(CAPTIONS, **SIZE, seeds=[0, 1, 2], guidance=4.0)
@@ -58,6 +59,7 @@ def test_guidance_holds_a_caption_against_none(model):  # noqa: F811
     assert any((a.codes[1] != b.codes[1]).any() or (a.codes[0] != b.codes[0]).any() for a, b in zip(plain, guided))
 
 
+@pytest.mark.slow
 def test_costs_are_those_of_training(model):  # noqa: F811
     """The mean over a batch is what the stage measures; a caption counts."""
     world = World(tasks=("caption",), side=SIDE)

@@ -154,6 +154,7 @@ def run(monkeypatch, model, *argv):
     infer.main(["segment", *argv, "--checkpoint=random"])
 
 
+@pytest.mark.slow
 def test_files_out(model, images, tmp_path, monkeypatch, capsys):
     picture, stroke = tmp_path / "in.png", tmp_path / "stroke.png"
     Image.fromarray(images[0]).save(picture)

@@ -148,6 +148,7 @@ def test_by_words_each_frame_answers(monkeypatch, hand, frames):
     assert VideoSegmenter(one.real)(frames, "the cup").names == ()
 
 
+@pytest.mark.slow
 def test_end_to_end_on_random_weights(model, frames):  # noqa: F811
     checked = Checked(model, "test", 4)
     marked = np.zeros((SIZE, SIZE), np.int32)
@@ -184,6 +185,7 @@ def infer_video(monkeypatch, model, *argv):  # noqa: F811
     infer.main(["video", *argv, "--checkpoint=random"])
 
 
+@pytest.mark.slow
 def test_files_in_and_out(model, frames, tmp_path, monkeypatch, capsys):  # noqa: F811
     folder, first = tmp_path / "frames", tmp_path / "first.png"
     folder.mkdir()

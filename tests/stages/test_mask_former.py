@@ -46,6 +46,7 @@ def run():
     return stage, params, batch
 
 
+@pytest.mark.slow
 def test_it_learns_to_find(run):
     """Some steps on four pictures and masks and classes cost less."""
     stage, params, batch = run

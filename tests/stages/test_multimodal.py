@@ -121,7 +121,11 @@ def test_every_term_and_every_part(run, batch):
             assert np.abs(grad).max() > 0, path
 
 
-def test_accumulated_is_whole(run, batch):
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["segmentation", "clips", "editing"])
+def test_accumulated_is_whole(run, kind):
+    batch = run.batch("panoptic", "regions", "referring", "panoptic") if kind == "segmentation" else None
+    batch = run.clips([0, 1, 2, 3]) if kind == "clips" else run.drawn(kind, "edit") if batch is None else batch
     whole, halves = run.once(run.trained, batch), run.twice(run.trained, batch)
     np.testing.assert_allclose(whole[0][0], halves[0][0], rtol=1e-5)
     grads = whole[1]["all"]
@@ -170,8 +174,6 @@ def test_clips_are_their_frames_and_what_joins_them(run):
     for path, grad in grads["all"].items():
         if path.startswith("mask_decoder/follow"):
             assert np.abs(grad).max() > 0, path
-    halves = run.twice(run.trained, batch)
-    np.testing.assert_allclose(loss, halves[0][0], rtol=1e-5)
 
     params = unflatten(run.trained | run.frozen)
     predict = jax.jit(lambda b: run.stage.predict(params, masks.opened(b))[1].scores[-1])
@@ -216,6 +218,4 @@ def test_pictures_are_words(run, shape_class, task):
     assert all(terms[name][0] > 0 for name in ("text", "semantic", "pixel", "latent"))
     assert (terms["words"][1] > 0) == (shape_class == "editing")
     np.testing.assert_allclose(aux["image_nll"][0], terms["semantic"][0] + terms["pixel"][0], rtol=1e-5)
-    halves = run.twice(run.trained, batch)
-    np.testing.assert_allclose(loss, halves[0][0], rtol=1e-5)
     assert np.abs(grads["all"]["llm/embedding/rows"][vocabulary.pixel.start : vocabulary.pixel.stop]).max() > 0
