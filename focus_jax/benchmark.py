@@ -4,6 +4,7 @@
 
     python -m focus_jax.benchmark tokenizer     steps of tokenizer and image encoders beside torch, on CPU
     python -m focus_jax.benchmark language      train step and decoding of Qwen2.5 beside transformers, on CPU
+    python -m focus_jax.benchmark segmentation  Mask2Former's decoders beside transformers, on CPU
     python -m focus_jax.benchmark codes         memory of the nearest-code search, and whether it is exact
     python -m focus_jax.benchmark data          the loader beside a torch DataLoader
     python -m focus_jax.benchmark world         scenes of the world a second
@@ -27,11 +28,12 @@ from focus_jax.errors import one_sentence
 NAMES = (
     "tokenizer",
     "language",
+    "segmentation",
     "codes",
     "data",
     "world",
 )  # modules of focus_jax.benchmarks with main(argv) -> figures
-CPU_ONLY = ("tokenizer", "language")  # peers that are measured on CPU
+CPU_ONLY = ("tokenizer", "language", "segmentation")  # peers that are measured on CPU
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -26,6 +26,7 @@ READERS = {
     "folder": ("data_pipelines.readers.folder", "Folder"),
     "webdataset": ("data_pipelines.readers.webdataset", "WebDataset"),
     "img2dataset": ("data_pipelines.readers.img2dataset", "Img2Dataset"),
+    "index_masks": ("data_pipelines.readers.index_masks", "IndexMasks"),
     "instruct_pix2pix": ("data_pipelines.readers.instruct_pix2pix", "InstructPix2Pix"),
     "llava": ("data_pipelines.readers.llava", "Llava"),
     "pixmo": ("data_pipelines.readers.pixmo", "Pixmo"),

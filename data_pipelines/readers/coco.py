@@ -4,16 +4,20 @@
 
 import functools
 import json
+import re
+import zlib
 from typing import Any
 
 import numpy as np
 from etils import epath
 
+from data_pipelines import regions, seeds
 from data_pipelines.errors import DataError
-from data_pipelines.example import Example, Image, Instance, Mask
+from data_pipelines.example import Example, Image, Instance, Mask, Region
 from data_pipelines.readers import MISSHAPEN, mask_formats, tried
 
 _PER_PARTITION = 256  # pictures
+_BESIDE = re.compile(r"_\([^)]*\)")  # LVIS's hints at what is meant
 _CLEANED = ("-merged", "-other", "-stuff")  # endings of COCO's names of stuff that say nothing to a reader
 
 
@@ -25,20 +29,37 @@ class Coco:
     split: train, validation or test of all records; empty: `prepare` deals them. The class list of every picture is all
     categories, in the file's order, so that the file should hold no more than are to be told apart.
 
+    ask: what a record asks for: classes, all that the file's categories name, or regions, hints drawn from each
+    instance as for COCO-Interactive (a point, a scribble, a box, a rough mask), the same at every run.
+
+    PACO-LVIS, and PartImageNet and Pascal-Part in this layout, are read so: "mug_(drink):handle" is "mug handle", and a
+    picture n01440764_10029.JPEG may lie in n01440764.
+
     A picture that is missing, a polygon of less than three points, run lengths that do not cover their picture, a
     category or an id in a PNG that the file does not declare make one bad record.
 
       prepare coco --source=annotations/instances_val2017.json --images=val2017 --output=data/coco --split=validation
     """
 
-    def __init__(self, source: str, *, images: str = "", masks: str = "", split: str = "", licence: str = ""):
+    def __init__(
+        self,
+        source: str,
+        *,
+        images: str = "",
+        masks: str = "",
+        split: str = "",
+        ask: str = "classes",
+        licence: str = "",
+    ):
         self.source, self.images, self.masks = epath.Path(source), images, masks
-        self.split, self.licence = split, licence
+        self.split, self.ask, self.licence = split, ask, licence
+        if ask not in ("classes", "regions"):
+            raise DataError(f"coco: --ask={ask}, expected classes or regions.")
         if not source or not self.source.is_file():
             raise DataError(f"coco: --source={source!r} is no file, expected a JSON file of annotations.")
 
     def options(self) -> dict:
-        return {"images": self.images, "masks": self.masks, "split": self.split, "licence": self.licence}
+        return {name: getattr(self, name) for name in ("images", "masks", "split", "ask", "licence")}
 
     def partitions(self) -> list[str]:
         count = len(annotations(str(self.source))["images"])
@@ -68,8 +89,8 @@ class Coco:
         raise DataError(f"coco: {first} is not near {self.source}, expected --images with the folder of the pictures.")
 
     def _example(self, key: str, picture: dict, data: dict, folder: epath.Path) -> Example:
-        file = folder / key
-        if not file.exists():
+        file = next((f for f in (folder / key, folder / key.partition("_")[0] / key) if f.exists()), None)
+        if file is None:
             raise DataError(f"{key}: is not in {folder}, expected the picture.")
         content = file.read_bytes()
         size = mask_formats.picture_size(content, key)
@@ -79,7 +100,7 @@ class Coco:
         found = data["annotations"].get(picture.get("id"), [])
         if data["panoptic"] and not found:
             raise DataError(f"{key}: has no annotation in a panoptic file, expected one.")
-        return Example(
+        out = Example(
             id=key,
             source=self.source.stem,
             split=self.split,
@@ -88,8 +109,12 @@ class Coco:
             instances=self._segments(key, found[0], data, size)
             if data["panoptic"]
             else _instances(key, found, data, size),
-            classes=list(dict.fromkeys(data["categories"].values())),
         )
+        if self.ask == "regions":
+            out.regions = hints(out.instances, key)
+        else:
+            out.classes = list(dict.fromkeys(data["categories"].values()))
+        return out
 
     def _segments(self, key: str, annotation: dict, data: dict, size: tuple[int, int]) -> list[Instance]:
         folder = epath.Path(self.masks) if self.masks else self.source.parent / self.source.stem
@@ -125,6 +150,25 @@ def _instances(key: str, found: list[dict], data: dict, size: tuple[int, int]) -
     ]
 
 
+def hints(instances: list[Instance], key: str) -> list[Region]:
+    """A hint of every kind at each instance, from numbers of the record's key; none at a crowd, nor at what is too
+    small to be pointed at. Raises: DataError where none is left."""
+    out = []
+    for number, instance in enumerate(instances):
+        if instance.crowd or instance.mask is None:
+            continue
+        mask = instance.mask.to_array()
+        for k, kind in enumerate(regions.KINDS):
+            try:
+                drawn = regions.region(kind, mask, seeds.generator(zlib.crc32(key.encode()), number, k))
+            except DataError:
+                continue  # too small, or no stroke fits; the other kinds remain
+            out.append(Region(kind=kind, mask=Mask.from_array(drawn), instance=number))
+    if not out:
+        raise DataError(f"{key}: none of its {len(instances)} instances can be pointed at, expected one that can.")
+    return out
+
+
 def _category(key: str, annotation: dict, data: dict) -> str:
     number = annotation.get("category_id")
     if number not in data["categories"]:
@@ -158,7 +202,8 @@ def annotations(file: str) -> dict[str, Any]:
 
 
 def clean(name: str) -> str:
-    """The name of a category as words: "wall-other-merged" -> "wall"."""
+    """The name of a category as words: "wall-other-merged" -> "wall", "mug_(drink):handle" -> "mug handle"."""
+    name = _BESIDE.sub("", name)
     while ending := next((e for e in _CLEANED if name.endswith(e)), None):
         name = name.removesuffix(ending)
-    return name.replace("-", " ").replace("_", " ")
+    return name.replace("-", " ").replace("_", " ").replace(":", " ")

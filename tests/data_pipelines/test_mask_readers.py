@@ -15,6 +15,7 @@ from pycocotools import mask as coco
 from data_pipelines.errors import DataError
 from data_pipelines.readers import mask_formats
 from data_pipelines.readers.coco import Coco, annotations, clean
+from data_pipelines.readers.index_masks import IndexMasks
 from data_pipelines.readers.reason_seg import ReasonSeg
 from data_pipelines.readers.refer import Refer, references
 from tests.data_pipelines.pictures import encoded, noise
@@ -304,3 +305,90 @@ def test_pictures_of_ids():
         mask_formats.id_map(buffer.getvalue(), (4, 3), "x")
     with pytest.raises(DataError, match="cannot be read"):
         mask_formats.id_map(b"no picture", (3, 4), "x")
+
+
+# ------------------------------------------------------------------------------------- hints, parts, own pictures
+def own(tmp_path, classes='{"1": "cat", "2": "dog"}'):
+    for folder in ("pictures", "pngs"):
+        (tmp_path / folder / "a").mkdir(parents=True)
+    (tmp_path / "pictures/a/x.jpg").write_bytes(encoded(noise(H, W), "JPEG"))
+    ids = np.where(CAT, 1, np.where(DOG, 2, 0)).astype(np.uint8)
+    ids[0] = 255
+    PilImage.fromarray(ids).save(tmp_path / "pngs/a/x.png")
+    (tmp_path / "classes.json").write_text(classes)
+    return dict(source=str(tmp_path / "pictures"), masks=str(tmp_path / "pngs"))
+
+
+def test_own_pictures_by_class_and_thing_by_thing(tmp_path):
+    options = own(tmp_path)
+    reader = IndexMasks(**options, classes=str(tmp_path / "classes.json"))
+    ((key, example),) = [x for part in reader.partitions() for x in reader.read(part)]
+    assert key == "a/x.jpg" and example.classes == ["cat", "dog"] and not example.regions
+    assert [i.category for i in example.instances] == ["cat", "dog"]
+    np.testing.assert_array_equal(example.instances[0].mask.to_array(), CAT)
+    reader = IndexMasks(**options)
+    ((_, things),) = [x for part in reader.partitions() for x in reader.read(part)]
+    assert not things.classes and [(r.kind, r.instance) for r in things.regions] == [
+        (kind, number) for number in (0, 1) for kind in ("point", "scribble", "box", "mask")
+    ]
+    for region in things.regions:
+        assert (region.mask.to_array() & things.instances[region.instance].mask.to_array()).any()
+    ((_, again),) = [x for part in reader.partitions() for x in reader.read(part)]
+    assert again == things
+
+
+@pytest.mark.parametrize(
+    ("classes", "damage", "said"),
+    [
+        ('{"1": "cat"}', lambda root: None, "x.png holds the id 2, which .* does not declare"),
+        ('{"1": "cat", "2": "dog"}', lambda root: (root / "pngs/a/x.png").unlink(), "is missing, expected its PNG"),
+        (
+            '{"1": "cat", "2": "dog"}',
+            lambda root: PilImage.fromarray(np.zeros((H, W), np.uint8)).save(root / "pngs/a/x.png"),
+            "marks nothing",
+        ),
+        (
+            '{"1": "cat", "2": "dog"}',
+            lambda root: PilImage.fromarray(np.ones((5, 4), np.uint8)).save(root / "pngs/a/x.png"),
+            "picture of ids is 4 x 5, expected the picture's 64 x 48",
+        ),
+        ("[1]", lambda root: None, "classes.json: cannot be read"),
+        ('{"0": "nothing"}', lambda root: None, "expected names for numbers 1 to 254"),
+    ],
+)
+def test_damaged_own_pictures(tmp_path, classes, damage, said):
+    options = own(tmp_path, classes)
+    damage(tmp_path)
+    try:
+        reader = IndexMasks(**options, classes=str(tmp_path / "classes.json"))
+        ((_, found),) = [x for part in reader.partitions() for x in reader.read(part)]
+    except DataError as error:
+        found = error
+    assert isinstance(found, DataError)
+    with pytest.raises(DataError, match=said):
+        raise found
+    with pytest.raises(DataError, match="--masks='' is no directory"):
+        IndexMasks(options["source"])
+
+
+def test_coco_can_be_pointed_at_and_knows_parts(tmp_path):
+    """PACO's names, PartImageNet's folders; hints of all kinds in place of the class list."""
+    (tmp_path / "n01440764").mkdir()
+    (tmp_path / "n01440764/n01440764_1.JPEG").write_bytes(encoded(noise(H, W), "JPEG"))
+    marked = [
+        {"image_id": 1, "category_id": 0, "segmentation": numbers(CAT)},
+        {"image_id": 1, "category_id": 1, "segmentation": letters(DOG), "iscrowd": 1},
+    ]
+    names = [{"id": 0, "name": "mug_(drink):handle"}, {"id": 1, "name": "Quadruped Head"}]
+    picture = {"id": 1, "file_name": "n01440764_1.JPEG", "height": H, "width": W}
+    file = tmp_path / "train.json"
+    file.write_text(json.dumps({"images": [picture], "annotations": marked, "categories": names}))
+    read = lambda **o: [x for r in [Coco(str(file), images=str(tmp_path), **o)] for x in r.read(r.partitions()[0])]
+    ((_, example),) = read()
+    assert example.classes == ["mug handle", "Quadruped Head"] and not example.regions
+    ((_, pointed),) = read(ask="regions")
+    assert not pointed.classes and [(r.kind, r.instance) for r in pointed.regions] == [
+        (kind, 0) for kind in ("point", "scribble", "box", "mask")
+    ], "a crowd is not pointed at"
+    with pytest.raises(DataError, match="--ask=words, expected classes or regions"):
+        read(ask="words")
