@@ -86,6 +86,85 @@ def ocrbench() -> ConfigDict:
     return _files("short_answers", "ocrbench", "{question}", path, images=images)
 
 
-BENCHMARKS = {
-    f.__name__: f for f in (pope, mme, mmbench, seedbench, ai2d, mmmu, textvqa, chartqa, docvqa, infovqa, ocrbench)
-}
+def _masks(benchmark: str, reader: str, path: str, asked: tuple[str, ...], split: str = "", **options) -> ConfigDict:
+    """Sets with masks, read as `prepare READER` reads them; options: of the reader (--config.data.options.NAME=...)."""
+    c = ConfigDict()
+    c.evaluator = "mask_files"
+    c.benchmark = benchmark
+    c.label = ""  # put before the benchmark's and every figure's name
+    c.data = ConfigDict({"reader": reader, "path": path, "split": split, "options": ConfigDict(options)})
+    c.asked = asked  # of words, classes, regions
+    c.sentences = "each"  # or "first", or "joined": one sample for all that is said of a thing, which is easier
+    c.stuff = ()  # classes whose segments in one picture are one
+    c.batch_size = 8
+    c.limit = 0  # records at most, the first of the files; 0 = all
+    c.shown = 16  # answers in the report
+    return c
+
+
+def _refer(benchmark: str, name: str, by: str, subset: str = "val") -> ConfigDict:
+    options = dict(images="data/coco/train2014", by=by, subset=subset)
+    return _masks(benchmark, "refer", f"data/refer_seg/{name}", ("words",), **options)
+
+
+def refcoco() -> ConfigDict:
+    return _refer("refcoco", "refcoco", "unc")
+
+
+def refcoco_plus() -> ConfigDict:
+    return _refer("refcoco_plus", "refcoco+", "unc")
+
+
+def refcocog() -> ConfigDict:
+    return _refer("refcocog", "refcocog", "umd")
+
+
+def grefcoco() -> ConfigDict:
+    return _refer("grefcoco", "grefcoco", "unc")
+
+
+def reason_seg() -> ConfigDict:
+    return _masks("reason_seg", "reason_seg", "data/ReasonSeg", ("words",), split="validation")
+
+
+def coco_panoptic() -> ConfigDict:
+    path = "data/coco/annotations/panoptic_val2017.json"
+    return _masks("coco_panoptic", "coco", path, ("classes",), images="data/coco/val2017")
+
+
+def coco_interactive() -> ConfigDict:
+    # Its hints drawn anew from COCO by the same recipe.
+    path, options = "data/coco/annotations/instances_val2017.json", dict(images="data/coco/val2017", ask="regions")
+    return _masks("coco_interactive", "coco", path, ("regions",), **options)
+
+
+def davis() -> ConfigDict:
+    # Whole videos: so many frames that each is one clip.
+    return _masks("davis", "davis", "data/DAVIS", ("regions",), split="validation", frames=1_000)
+
+
+def ref_davis() -> ConfigDict:
+    words = "data/DAVIS/meta_expressions/valid/meta_expressions.json"
+    return _masks("ref_davis", "davis", "data/DAVIS", ("words",), split="validation", frames=1_000, expressions=words)
+
+
+def revos() -> ConfigDict:
+    c = _masks("revos", "revos", "data/ReVOS", ("words",), "validation", frames=1_000)
+    c.data.options.split = "valid"  # of the file's name
+    return c
+
+
+_MASKS = (
+    refcoco,
+    refcoco_plus,
+    refcocog,
+    grefcoco,
+    reason_seg,
+    coco_panoptic,
+    coco_interactive,
+    davis,
+    ref_davis,
+    revos,
+)
+_QUESTIONS = (pope, mme, mmbench, seedbench, ai2d, mmmu, textvqa, chartqa, docvqa, infovqa, ocrbench)
+BENCHMARKS = {f.__name__: f for f in (*_QUESTIONS, *_MASKS)}
