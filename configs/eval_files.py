@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Benchmarks on files of their authors, which the user has fetched; configs/eval.py gives them by name.
 
-What lies where is in focus_jax/evaluation/layouts.py. `path` and `images` are to be set:
+What lies where is in focus_jax/evaluation/layouts.py, of sets with masks in data_pipelines/readers. `path` and `images`
+are to be set:
 --config.data.path=DIR --config.data.images=DIR
 """
 
@@ -154,17 +155,8 @@ def revos() -> ConfigDict:
     return c
 
 
-_MASKS = (
-    refcoco,
-    refcoco_plus,
-    refcocog,
-    grefcoco,
-    reason_seg,
-    coco_panoptic,
-    coco_interactive,
-    davis,
-    ref_davis,
-    revos,
-)
-_QUESTIONS = (pope, mme, mmbench, seedbench, ai2d, mmmu, textvqa, chartqa, docvqa, infovqa, ocrbench)
-BENCHMARKS = {f.__name__: f for f in (*_QUESTIONS, *_MASKS)}
+_ANSWERS = (pope, mme, mmbench, seedbench, ai2d, mmmu, textvqa, chartqa, docvqa, infovqa, ocrbench)
+_WORDS = (refcoco, refcoco_plus, refcocog, grefcoco, reason_seg, ref_davis, revos)
+ANSWERS = {f.__name__: f for f in _ANSWERS}
+MASKS = {f.__name__: f for f in (*_WORDS, coco_panoptic, coco_interactive, davis)}
+BENCHMARKS = ANSWERS | MASKS
