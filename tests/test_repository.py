@@ -175,7 +175,7 @@ def test_documented_command_exists(name, words):
     if module not in MODULES:
         return
     overrides, rest = config_lib.config_overrides(rest)
-    positional = [w for w in rest if re.fullmatch(r"[a-z]+", w)][:1]
+    positional = [w for w in rest if re.fullmatch(r"[a-z_]+", w)][:1]
     known = help_of(module) + help_of(module, *positional)
     for word in rest:
         if word.startswith("--"):
