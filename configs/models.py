@@ -244,8 +244,10 @@ def mask_loss(size: str) -> ConfigDict:
     """What masks cost (focus_jax/stages/masks.py): Mask2Former's weights, costs (class, mask, Dice) and points; words
     and regions weigh as classes do, as in PSALM (arXiv 2403.14598)."""
     weights = dict(mask=5.0, dice=5.0, classes=2.0, words=2.0, regions=2.0)
-    points = 12_544 if size == "full" else 256
-    return ConfigDict(dict(points=points, no_object=0.1, costs=(2.0, 5.0, 5.0), weights=weights))
+    points, choice = (12_544, 0.0) if size == "full" else (256, 2.0)
+    # choice_cost: what a query's score under words or a region weighs in the matching; 0 as in PSALM, by masks alone.
+    more = dict(costs=(2.0, 5.0, 5.0), choice_cost=choice, weights=weights)
+    return ConfigDict(dict(points=points, no_object=0.1) | more)
 
 
 def masks_stream(

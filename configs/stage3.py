@@ -80,7 +80,7 @@ def get_config(size: str = "full") -> ConfigDict:
         else:
             c.assign += (("mask_pixel_decoder/.*/kernel", "mask_matrices"),)
         c.groups.llm = _group("adamw", 1e-3)
-        c.groups.llm_matrices = _group("muon", 8e-3)
+        c.groups.llm_matrices = _group("muon", 4e-3)
         c.groups.mask_tokens = _group("adamw", 2e-3)
         c.groups.masks = _group("adamw", 2e-3)
         c.groups.mask_matrices = _group("muon", 0.01)
@@ -113,7 +113,7 @@ def get_config(size: str = "full") -> ConfigDict:
         c.data.phases = [{"steps": 1_200 if size == "tiny" else 12_000, "streams": streams}]
         c.data.sources = [
             *(words("questions", 0.8), words("caption", 0.2)),
-            *(masks("referring", 0.6), masks("reasoning", 0.1), masks("regions", 0.15), masks("panoptic", 0.15)),
+            *(masks("referring", 0.65), masks("reasoning", 0.1), masks("regions", 0.1), masks("panoptic", 0.15)),
             mixtures.world("clip", 1.0, shape_class="clips"),
             mixtures.world("caption", 1.0, shape_class="generation"),
             mixtures.world("edit", 1.0, shape_class="editing"),

@@ -95,6 +95,12 @@ def class_costs(scores: jax.Array, known: jax.Array, labels: jax.Array) -> jax.A
     return -jnp.take_along_axis(shares, labels[:, None], axis=-1)
 
 
+def choice_costs(scores: jax.Array, conditions: jax.Array) -> jax.Array:
+    """Minus how sure a query is under a target's condition, which stands by itself: scores [B, N, K], conditions int
+    [B, T] of the targets -> [B, N, T]."""
+    return -jnp.take_along_axis(jax.nn.sigmoid(scores.astype(jnp.float32)), conditions[:, None], axis=-1)
+
+
 def class_term(
     scores: jax.Array,
     known: jax.Array,

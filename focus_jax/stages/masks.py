@@ -21,7 +21,7 @@ from focus_jax.training.step import Batch, Metrics
 
 TERMS = ("mask", "dice", *KINDS)
 FOLLOW = "follow"  # the term of e_j, of clips alone
-FIELDS = ("points", "no_object", "costs")  # of config.loss
+FIELDS = ("points", "no_object", "costs", "choice_cost")  # of config.loss
 
 
 def validate(config: Any) -> None:
@@ -108,6 +108,9 @@ def terms(
         own = jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
         drawn, points = jax.vmap(jax.random.split, out_axes=1)(own)
         costs = mask_losses.class_costs(scores, known, of) * is_kind[0][:, None, None]
+        if loss.choice_cost:  # of two queries with one mask always the same is right
+            chosen = mask_losses.choice_costs(scores, of) * ~is_kind[0][:, None, None]
+            costs += loss.choice_cost / loss.costs[0] * chosen
         query = mask_losses.matched(drawn, masks, costs, targets, there, tuple(loss.costs), loss.points)
         cross, dice = mask_losses.mask_terms(points, masks, targets, there, query, loss.points)
         classes = mask_losses.class_term(scores, known, background, of, there, query, loss.no_object)

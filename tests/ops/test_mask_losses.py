@@ -130,3 +130,11 @@ def test_contrast_is_what_the_paper_says():
         np.testing.assert_allclose(found[b], total, rtol=1e-5, atol=1e-6)
         assert right[b] == hits
     assert np.abs(jax.grad(lambda x: mask_losses.follow_term(x, query, jnp.asarray(track))[0].sum())(e)[0]).max() > 0
+
+
+def test_cost_of_a_choice():
+    scores = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
+    conditions = np.array([[0, 2], [1, 1]])
+    found = np.asarray(mask_losses.choice_costs(scores, conditions))
+    for b, n, t in np.ndindex(2, 4, 2):
+        np.testing.assert_allclose(found[b, n, t], -1 / (1 + np.exp(-scores[b, n, conditions[b, t]])), rtol=1e-6)
