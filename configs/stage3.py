@@ -79,8 +79,8 @@ def get_config(size: str = "full") -> ConfigDict:
             c.assign += (("mask_pixel_decoder/.*", "tokenizer"),)
         else:
             c.assign += (("mask_pixel_decoder/.*/kernel", "mask_matrices"),)
-        c.groups.llm = _group("adamw", 1e-3)
-        c.groups.llm_matrices = _group("muon", 4e-3)
+        c.groups.llm = _group("adamw", 5e-4)
+        c.groups.llm_matrices = _group("muon", 2e-3)
         c.groups.mask_tokens = _group("adamw", 2e-3)
         c.groups.masks = _group("adamw", 2e-3)
         c.groups.mask_matrices = _group("muon", 0.01)
@@ -110,7 +110,7 @@ def get_config(size: str = "full") -> ConfigDict:
             models.generation_stream("tiny", (64, 64), rows=16, share=1, length=176, learnt=104),
             models.masks_stream("tiny", (64, 64), rows=8, share=1, length=288, learnt=112, shape_class="editing"),
         ]
-        c.data.phases = [{"steps": 1_200 if size == "tiny" else 12_000, "streams": streams}]
+        c.data.phases = [{"steps": 1_500 if size == "tiny" else 12_000, "streams": streams}]
         c.data.sources = [
             *(words("questions", 0.8), words("caption", 0.2)),
             *(masks("referring", 0.65), masks("reasoning", 0.1), masks("regions", 0.1), masks("panoptic", 0.15)),
