@@ -35,7 +35,8 @@ class YoutubeVis:
         found = [p for p in ([epath.Path(pictures)] if pictures else beside) if p.is_dir()]
         if not found:
             raise DataError(f"youtube_vis: no folder of pictures beside {self.source}, expected --pictures=JPEGImages.")
-        self.folder, self._read = found[0], None
+        self.folder = found[0]
+        self._read: dict[str, Any] | None = None
 
     def __getstate__(self):
         return self.__dict__ | {"_read": None}  # other processes read the file themselves

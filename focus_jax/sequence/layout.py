@@ -165,7 +165,8 @@ class Writer:
 
         Raises: UserError for a grid of another shape than the bucket's and for codes out of range.
         """
-        start, levels, count = len(self._rows), [], 0
+        start, count = len(self._rows), 0
+        levels: list[list[list[Position]]] = []
         for level, (codes, grid) in enumerate(((semantic, self.sizes.semantic), (pixel, self.sizes.pixel))):
             if np.shape(codes) != grid:
                 raise UserError(f"codes of level {level}: shape {list(np.shape(codes))}, expected {list(grid)}.")

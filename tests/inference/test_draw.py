@@ -2,12 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures written as codes, on random weights: whole, each by its own caption and seed; what codes cost."""
 
+import json
+
 import numpy as np
 import pytest
+from PIL import Image
 
+import focus_jax
 from configs import eval as eval_config
 from data_pipelines import rows, transforms
 from data_pipelines.world.examples import World
+from focus_jax import infer
 from focus_jax.errors import UserError
 from focus_jax.evaluation import held_out
 from focus_jax.evaluation.codes import Evaluator
@@ -122,3 +127,32 @@ def test_the_benchmark_counts_what_is_whole():
     assert found["image_token_ce_pixel"][0] == pytest.approx(2 * np.mean(lengths))
     assert found["wellformed_images"][0] == np.mean([seed % 2 for seed in seeds])
     assert evaluator.baselines["image_token_ce_semantic"]["caption of another scene"] == pytest.approx(np.mean(lengths))
+
+
+def test_files_out(model, tmp_path, monkeypatch, capsys):  # noqa: F811
+    monkeypatch.setattr(focus_jax, "load", lambda *_, **__: model)
+    out = tmp_path / "out"
+    argv = ["generate", "--checkpoint=random", f"--output={out}", "--text=a red circle.", "--count=2", "--size=32x32"]
+    infer.main([*argv, "--temperature=1", "--seed=4"])
+    told = json.loads((out / "generate.json").read_text())["pictures"]
+    assert [(one["text"], one["seed"]) for one in told] == [("a red circle.", 4), ("a red circle.", 5)]
+    drawn = model.generate(["a red circle."] * 2, **SIZE, seeds=[4, 5], temperature=1.0)
+    for one, picture in zip(told, drawn):
+        np.testing.assert_array_equal(np.asarray(Image.open(out / f"{one['name']}.png")), picture)
+    assert "2 written to" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ("--size=32", "--size=32: expected HxW in pixels"),
+        ("--count=0", "--count=0: expected at least 1"),
+        ("--top_p=2", "--top_p=2.0: expected a share above 0, at most 1"),
+        ("--text= ", "description: empty"),
+    ],
+)
+def test_mistakes_on_the_command_line(model, tmp_path, monkeypatch, capsys, argv, said):  # noqa: F811
+    monkeypatch.setattr(focus_jax, "load", lambda *_, **__: model)
+    with pytest.raises(SystemExit):
+        infer.main(["generate", "--checkpoint=random", f"--output={tmp_path}", "--text=a", "--size=32x32", argv])
+    assert said in capsys.readouterr().err
