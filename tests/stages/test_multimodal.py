@@ -145,7 +145,7 @@ def test_a_row_of_weight_zero_changes_nothing(run, batch):
 
 
 def test_masks_that_fit_cost_less(run, batch):
-    predictions = run.stage.answers(unflatten(run.trained | run.frozen), batch)[1]
+    predictions = run.stage.predict(unflatten(run.trained | run.frozen), batch)[1]
     rng = jax.random.key(0)
     targets = np.unpackbits(batch["targets"], axis=-1)
     size = predictions.masks.shape[-2:]
@@ -159,6 +159,7 @@ def test_masks_that_fit_cost_less(run, batch):
     assert float(full["mask_iou"][0] / full["mask_iou"][1]) == 1.0
 
 
+@pytest.mark.slow
 def test_clips_are_their_frames_and_what_joins_them(run):
     """Every term; e_j's head learns; marked things are looked at in the first frame alone."""
     batch = run.clips([0, 1, 2, 3])
@@ -192,6 +193,7 @@ def test_clips_are_their_frames_and_what_joins_them(run):
     np.testing.assert_allclose(alone[0], base[0], rtol=1e-4, atol=1e-5, err_msg="the first frame is a picture")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape_class", "task"), [("generation", "caption"), ("editing", "edit")])
 def test_pictures_are_words(run, shape_class, task):
     """The codes that are learnt are the frozen tokenizer's, both levels cost, and so does the expected code vector."""
