@@ -106,7 +106,7 @@ def test_classes_share_the_picture(model):
 
 
 def test_words_mean_all_that_are_sure_or_nothing(model):
-    found, scores = logits((0, 0, 2, 2), (4, 4, 8, 8), (0, 6, 2, 8)), np.array([[3.0], [1.0], [-2.0]])
+    found, scores = logits((0, 0, 2, 2), (4, 4, 8, 8), (0, 6, 2, 8)), np.array([[3.0], [2.0], [-2.0]])
     segmenter = Segmenter(model)
     one = segmenter._segments("two", "circle.", found, scores, FIT, Rules())
     assert abs(one.mask.sum() - 20 * 64) < 40 and one.names == ("circle",)
