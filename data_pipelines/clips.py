@@ -3,7 +3,8 @@
 """Rows of clips: two frames, each with the same question, and which of its masks show the same thing.
 
 Things are marked by their masks in the first of the two frames, which may be the later one, or both frames are asked
-for a list of classes. A frame's half of the row is a row of segmentation.py; regions lie on the first frame in both.
+for a list of classes, or for what words mean. A frame's half of the row is a row of segmentation.py; regions lie on
+the first frame in both.
 """
 
 import dataclasses

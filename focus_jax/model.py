@@ -265,7 +265,7 @@ class Model:
         def semantic_features(p, images, high):
             return net.apply(p, *jax.tree.map(to_float, (images, high)), method="semantic_features")
 
-        codebooks = lambda p: net.apply(p, method=lambda m: {n: b.quantizer.codebook() for n, b in m.branches.items()})
+        codebooks = lambda p: net.apply(p, method="codebooks")
         return {
             "codebooks": jax.jit(codebooks),
             "encode": jax.jit(encode),

@@ -3,6 +3,7 @@
 """What readers of video sets share: a video as clips of a few frames, each spread over all of it."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -106,6 +107,7 @@ def palette(path: epath.Path, size: tuple[int, int], key: str) -> list[Seen]:
     return [Seen(int(i), Mask.from_array(ids == i)) for i in np.unique(ids) if i not in (0, VOID)]
 
 
+@functools.lru_cache(maxsize=2)
 def meta_expressions(path: epath.Path) -> dict[str, dict]:
     """{video: its entry} of a file in Ref-YouTube-VOS's form. Raises: DataError."""
     try:

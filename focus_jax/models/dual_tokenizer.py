@@ -165,6 +165,10 @@ class DualTokenizer(nn.Module):
         z = self.encode(images, high)
         return {name: branch.quantizer(z[name])[1]["indices"] for name, branch in self.branches.items()}
 
+    def codebooks(self) -> dict[str, jax.Array]:
+        """The vectors of each branch's codes, [codes, code_dim]."""
+        return {name: branch.quantizer.codebook() for name, branch in self.branches.items()}
+
     def semantic_features(self, images: jax.Array, high: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
         """Images as in `tokens` -> (decoded from semantic codes, the frozen tower's normalised), both [B, h, w, C]."""
         low, fused = self.tokens(images, high)

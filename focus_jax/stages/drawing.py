@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 
 from data_pipelines import targets
+from data_pipelines.rows import BRANCHES  # in the order of the vocabulary's levels
 from focus_jax.models.dual_tokenizer import DualTokenizer
 from focus_jax.sequence.layout import IGNORE, Role
 from focus_jax.sequence.vocabulary import Vocabulary
 from focus_jax.stages.tokenizer import to_float
 from focus_jax.training.step import Batch
 
-BRANCHES = ("semantic", "pixel")  # the levels of the vocabulary
 LATENT = "latent"  # the term of the code vectors
 CLASSES = targets.CLASSES
 
@@ -41,9 +41,7 @@ def filled(tokenizer: DualTokenizer, params: Any, vocabulary: Vocabulary, batch:
 
 def tables(tokenizer: DualTokenizer, params: Any, vocabulary: Vocabulary) -> list[tuple[int, jax.Array]]:
     """(first id, vectors of the codes [codes, C] float32) of both levels; they have one width."""
-    books = tokenizer.apply(
-        {"params": params}, method=lambda m: {n: b.quantizer.codebook() for n, b in m.branches.items()}
-    )
+    books = tokenizer.apply({"params": params}, method="codebooks")
     return [(vocabulary.codes(i).start, jax.lax.stop_gradient(books[name])) for i, name in enumerate(BRANCHES)]
 
 
