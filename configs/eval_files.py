@@ -94,9 +94,9 @@ def _masks(benchmark: str, reader: str, path: str, asked: tuple[str, ...], split
     c.benchmark = benchmark
     c.label = ""  # put before the benchmark's and every figure's name
     c.data = ConfigDict({"reader": reader, "path": path, "split": split, "options": ConfigDict(options)})
-    c.asked = asked  # of words, classes, regions
+    c.asked = asked  # of words, classes (panoptic), semantic, instances, regions
     c.sentences = "each"  # or "first", or "joined": one sample for all that is said of a thing, which is easier
-    c.stuff = ()  # classes whose segments in one picture are one
+    c.stuff = ()  # classes whose segments in one picture are one, beside those that the files say are such
     c.batch_size = 8
     c.limit = 0  # records at most, the first of the files; 0 = all
     c.shown = 16  # answers in the report
@@ -130,7 +130,17 @@ def reason_seg() -> ConfigDict:
 
 def coco_panoptic() -> ConfigDict:
     path = "data/coco/annotations/panoptic_val2017.json"
-    return _masks("coco_panoptic", "coco", path, ("classes",), images="data/coco/val2017")
+    return _masks("coco_panoptic", "coco", path, ("classes", "semantic"), images="data/coco/val2017")
+
+
+def coco_instances() -> ConfigDict:
+    path = "data/coco/annotations/instances_val2017.json"
+    return _masks("coco_instances", "coco", path, ("instances",), images="data/coco/val2017")
+
+
+def youtube_vis() -> ConfigDict:
+    # valid's annotations are with its server (`infer submit`): a file of videos held out of train.
+    return _masks("youtube_vis", "youtube_vis", "data/YTVIS/held_out.json", ("instances",), frames=1_000)
 
 
 def coco_interactive() -> ConfigDict:
@@ -158,5 +168,5 @@ def revos() -> ConfigDict:
 _ANSWERS = (pope, mme, mmbench, seedbench, ai2d, mmmu, textvqa, chartqa, docvqa, infovqa, ocrbench)
 _WORDS = (refcoco, refcoco_plus, refcocog, grefcoco, reason_seg, ref_davis, revos)
 ANSWERS = {f.__name__: f for f in _ANSWERS}
-MASKS = {f.__name__: f for f in (*_WORDS, coco_panoptic, coco_interactive, davis)}
+MASKS = {f.__name__: f for f in (*_WORDS, coco_panoptic, coco_instances, coco_interactive, davis, youtube_vis)}
 BENCHMARKS = ANSWERS | MASKS

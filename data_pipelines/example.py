@@ -134,9 +134,11 @@ class Region(Record):
 
 @record
 class Expression(Record):
-    """Words for some instances (indices); an empty list means that the words have no target. kind: referring, ..."""
+    """Words for some instances (indices); an empty list means that the words have no target. kind: referring, ...;
+    answer: what is to be said of them before the mask, empty for their names."""
 
     text: str
+    answer: str = ""
     kind: str = "referring"
     instances: list[int] = dataclasses.field(default_factory=list)
 
@@ -162,8 +164,9 @@ class Latents(Record):
 class Example(Record):
     """One record of any task; a task reads the fields that it needs.
 
-    depth: float32 [H, W]; edges: uint8 [H, W]; normals: float32 [H, W, 3]. split: train, validation, test, or empty
-    where the source does not say (prepare then deals it).
+    stuff: those of classes of which a picture has one segment, such as sky. depth: float32 [H, W]; edges: uint8 [H, W];
+    normals: float32 [H, W, 3]. split: train, validation, test, or empty where the source does not say (prepare then
+    deals it).
     """
 
     id: str
@@ -177,6 +180,7 @@ class Example(Record):
     regions: list[Region] = dataclasses.field(default_factory=list)
     expressions: list[Expression] = dataclasses.field(default_factory=list)
     classes: list[str] = dataclasses.field(default_factory=list)
+    stuff: list[str] = dataclasses.field(default_factory=list)
     target: Image | None = None
     instruction: str = ""
     edit_region: Mask | None = None

@@ -230,7 +230,10 @@ class Asking:
         reasoning = expression.kind.startswith("reason")
         unnamed = UNNAMED if reasoning else expression.text
         named = [self.example.instances[number].category or unnamed for number in expression.instances]
-        writer = prompts.segment_words(self.writer, expression.text, self.names(named), reasoning=reasoning)
+        answer = self.names(named)
+        if expression.answer and answer:
+            answer = expression.answer
+        writer = prompts.segment_words(self.writer, expression.text, answer, reasoning=reasoning)
         return Question("words", 1, masks, [0] * len(masks), things, [], writer.done())
 
     def _regions(self) -> Question:

@@ -13,6 +13,7 @@ chat          questions about pictures, one after the other or interactively
 segment       masks by words, classes, a click, a scribble, a box or a mask
 video         things in a clip, by words, classes, or their masks in one frame
 generate      pictures out of captions
+submit        answers on sets whose truth is with a server
 
 The checkpoint is a run directory (its best step), one step of it, or a safetensors file.
 """
@@ -20,15 +21,22 @@ The checkpoint is a run directory (its best step), one step of it, or a safetens
 import argparse
 
 from focus_jax.errors import one_sentence
-from focus_jax.inference.commands import chat, generate, reconstruct, segment, video
+from focus_jax.inference.commands import chat, generate, reconstruct, segment, submit, video
 
-TASKS = {"reconstruct": reconstruct, "chat": chat, "segment": segment, "video": video, "generate": generate}
+TASKS = {
+    "reconstruct": reconstruct,
+    "chat": chat,
+    "segment": segment,
+    "video": video,
+    "generate": generate,
+    "submit": submit,
+}
 
 
 def main(argv: list[str] | None = None) -> None:
     plain = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("python -m focus_jax.infer", description=__doc__, formatter_class=plain)
-    tasks = parser.add_subparsers(dest="task", required=True)
+    tasks = parser.add_subparsers(dest="command", required=True)
     for name, task in TASKS.items():
         command = tasks.add_parser(name, help=task.HELP, description=task.DESCRIPTION, formatter_class=plain)
         task.arguments(command.add_argument)
@@ -37,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
         from focus_jax.platforms import without_absent_tpu
 
         without_absent_tpu()
-        TASKS[args.task].run(args)
+        TASKS[args.command].run(args)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,9 @@ class Coco:
     A picture that is missing, a polygon of less than three points, run lengths that do not cover their picture, a
     category or an id in a PNG that the file does not declare make one bad record.
 
+    without: files of references (refs(unc).p, grefs(unc).json, commas between): pictures of their validation and test
+    splits are left out, by their numbers, which COCO 2014 and 2017 share. RefCOCO's lie in COCO's train.
+
       prepare coco --source=annotations/instances_val2017.json --images=val2017 --output=data/coco --split=validation
     """
 
@@ -49,20 +52,21 @@ class Coco:
         masks: str = "",
         split: str = "",
         ask: str = "classes",
+        without: str = "",
         licence: str = "",
     ):
         self.source, self.images, self.masks = epath.Path(source), images, masks
-        self.split, self.ask, self.licence = split, ask, licence
+        self.split, self.ask, self.without, self.licence = split, ask, without, licence
         if ask not in ("classes", "regions"):
             raise DataError(f"coco: --ask={ask}, expected classes or regions.")
         if not source or not self.source.is_file():
             raise DataError(f"coco: --source={source!r} is no file, expected a JSON file of annotations.")
 
     def options(self) -> dict:
-        return {name: getattr(self, name) for name in ("images", "masks", "split", "ask", "licence")}
+        return {name: getattr(self, name) for name in ("images", "masks", "split", "ask", "without", "licence")}
 
     def partitions(self) -> list[str]:
-        count = len(annotations(str(self.source))["images"])
+        count = len(self._pictures())
         if not count:
             raise DataError(f"{self.source}: holds no picture, expected some.")
         return [f"{start}-{min(start + _PER_PARTITION, count)}" for start in range(0, count, _PER_PARTITION)]
@@ -71,9 +75,13 @@ class Coco:
         start, stop = map(int, partition.split("-"))
         data = annotations(str(self.source))
         folder = self._folder(data)
-        for picture in data["images"][start:stop]:
+        for picture in self._pictures()[start:stop]:
             key = str(picture.get("file_name", picture.get("id")))
             yield key, tried(key, self._example, key, picture, data, folder)
+
+    def _pictures(self) -> list[dict]:
+        found, left_out = annotations(str(self.source))["images"], held_out(self.without)
+        return [one for one in found if one.get("id") not in left_out] if left_out else found
 
     def _folder(self, data: dict) -> epath.Path:
         if self.images:
@@ -113,7 +121,7 @@ class Coco:
         if self.ask == "regions":
             out.regions = hints(out.instances, key)
         else:
-            out.classes = list(dict.fromkeys(data["categories"].values()))
+            out.classes, out.stuff = list(data["names"]), list(data["stuff"])
         return out
 
     def _segments(self, key: str, annotation: dict, data: dict, size: tuple[int, int]) -> list[Instance]:
@@ -182,14 +190,28 @@ def _box(annotation: dict) -> list[float] | None:
 
 
 @functools.lru_cache(maxsize=2)
+def held_out(files: str) -> frozenset:
+    """Numbers of the pictures that files of references do not train on. Raises: DataError."""
+    from data_pipelines.readers.refer import references
+
+    named = [file.strip() for file in files.split(",") if file.strip()]
+    if missing := [file for file in named if not epath.Path(file).is_file()]:
+        raise DataError(f"coco: --without={missing[0]} is no file, expected one of references such as refs(unc).p.")
+    refs = [ref for file in named for ref in references(file)]
+    return frozenset(ref.get("image_id") for ref in refs if ref.get("split") != "train")
+
+
+@functools.lru_cache(maxsize=2)
 def annotations(file: str) -> dict[str, Any]:
-    """A COCO file: images as they are, annotations by the id of their picture, names of categories by id.
+    """A COCO file: images as they are, annotations by the id of their picture, names of categories by id, all names,
+    and those of stuff (isthing is 0).
 
     Raises: DataError for a file that is no such JSON.
     """
     try:
         data = json.loads(epath.Path(file).read_text())
         images, categories = data["images"], {c["id"]: clean(c["name"]) for c in data["categories"]}
+        things = {clean(c["name"]) for c in data["categories"] if c.get("isthing", 1)}
         found: dict[Any, list[dict]] = {}
         for annotation in data["annotations"]:
             found.setdefault(annotation["image_id"], []).append(annotation)
@@ -198,7 +220,9 @@ def annotations(file: str) -> dict[str, Any]:
             raise TypeError("a picture is no object")
     except MISSHAPEN as error:
         raise DataError(f"{file}: is no COCO file ({error!r}), expected images, annotations and categories.") from error
-    return {"images": images, "annotations": found, "categories": categories, "panoptic": panoptic}
+    names = list(dict.fromkeys(categories.values()))
+    stuff = [name for name in names if name not in things]
+    return dict(images=images, annotations=found, categories=categories, panoptic=panoptic, names=names, stuff=stuff)
 
 
 def clean(name: str) -> str:

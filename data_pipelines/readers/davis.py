@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Videos with a palette PNG a frame: DAVIS-2017 and Ref-YouTube-VOS, with or without words for their things."""
 
+import functools
+import re
+
 from etils import epath
 
 from data_pipelines.errors import DataError
@@ -9,14 +12,16 @@ from data_pipelines.readers import frames
 
 _SPLITS = {"train": "train", "val": "validation", "valid": "validation", "test-dev": "test", "test": "test"}
 _SUFFIXES = (".jpg", ".jpeg", ".png")
+_LINE = re.compile(r'(\S+)\s+(\d+)\s+"?(.*?\S)"?')
 
 
 class Davis:
     """DAVIS-2017's folder: JPEGImages/480p/SEQUENCE/00000.jpg, Annotations/480p/SEQUENCE/00000.png (palette ids, 255
     void), ImageSets/2017/{train,val,test-dev}.txt.
 
-    Words come from --expressions, a file in Ref-YouTube-VOS's form (meta_expressions.json), whose obj_id are the
-    palette's. A frame without a PNG marks nothing. A record is a clip of at most --frames frames spread over its video.
+    Words come from --expressions: a file in Ref-YouTube-VOS's form (meta_expressions.json), whose obj_id are the
+    palette's, or Ref-DAVIS17's own, lines of SEQUENCE NUMBER "WORDS" (Davis17_annot1.txt; several with commas between).
+    A frame without a PNG marks nothing. A record is a clip of at most --frames frames spread over its video.
 
       prepare davis --source=DAVIS --output=data/davis_2017 --buckets=512
     """
@@ -83,8 +88,32 @@ class Davis:
     def _said(self, video: str) -> list[frames.Said]:
         if not self.expressions:
             return []
+        if self.expressions.endswith(".txt"):
+            return [one for file in self.expressions.split(",") for one in lines(file.strip()).get(video, [])]
         entry = frames.meta_expressions(epath.Path(self.expressions)).get(video)
         return frames.expressions(video, entry) if entry else []
+
+
+@functools.lru_cache(maxsize=8)
+def lines(file: str) -> dict[str, list[frames.Said]]:
+    """Ref-DAVIS17's words by sequence. Raises: DataError for a file that is missing or a line of another form."""
+    try:
+        raw = epath.Path(file).read_bytes()
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror or error}).") from error
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:  # the second annotator's are
+        text = raw.decode("latin-1")
+    out: dict[str, list[frames.Said]] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        found = _LINE.fullmatch(line.strip())
+        if found is None:
+            raise DataError(f'{file}, line {number}: {line.strip()!r}, expected SEQUENCE NUMBER "WORDS".')
+        out.setdefault(found[1], []).append(frames.Said(found[3].strip(), (int(found[2]),)))
+    return out
 
 
 class RefYoutubeVos:

@@ -22,7 +22,7 @@ class ReasonSeg:
     labelled target are what is meant, those labelled ignore count neither way, flags are passed over; the large ones
     come first, so that a small one cuts its piece out of them, as in LISA. LISA also draws outlines of one pixel, so
     that masks differ from its at their borders. What is to be ignored becomes an instance of the category `ignore`,
-    marked as a crowd.
+    marked as a crowd. explanatory/train.json, where it is there, gives answers: a list of image, query and outputs.
 
       prepare reason_seg --source=ReasonSeg --output=data/reason_seg
     """
@@ -31,6 +31,8 @@ class ReasonSeg:
         self.source, self.licence = epath.Path(source), licence
         if not source or not self.source.is_dir():
             raise DataError(f"reason_seg: --source={source!r} is no directory, expected one with train, val or test.")
+
+        self._explained: dict[str, dict[str, str]] | None = None
 
     def options(self) -> dict:
         return {"licence": self.licence}
@@ -79,8 +81,25 @@ class ReasonSeg:
         out.instances.append(Instance(mask=Mask.from_array(target)))
         if ignored.any():
             out.instances.append(Instance(category="ignore", mask=Mask.from_array(ignored), crowd=True))
-        out.expressions = [Expression(text=one, kind="reasoning", instances=[0]) for one in asked]
+        answers = self._answers().get(picture.name, {}) if key.startswith("train/") else {}
+        for one in dict.fromkeys([*asked, *answers]):
+            out.expressions.append(Expression(text=one, answer=answers.get(one, ""), kind="reasoning", instances=[0]))
         return out
+
+    def _answers(self) -> dict[str, dict[str, str]]:
+        """{picture: {question: answer}} of explanatory/train.json. Raises: DataError."""
+        if self._explained is None:
+            file = self.source / "explanatory" / "train.json"
+            listed = _listed(file) if file.exists() else []
+            found: dict[str, dict[str, str]] = {}
+            for number, one in enumerate(listed):
+                texts = [one.get(name) if isinstance(one, dict) else None for name in ("image", "query", "outputs")]
+                if not all(isinstance(text, str) and text.strip() for text in texts):
+                    raise DataError(f"{file}: entry {number} lacks one of image, query and outputs.")
+                image, query, outputs = (str(text).strip() for text in texts)
+                found.setdefault(image, {})[query] = outputs
+            self._explained = found
+        return self._explained
 
     def _json(self, key: str) -> dict:
         raw = (self.source / f"{key}.json").read_bytes()
@@ -111,3 +130,13 @@ class ReasonSeg:
         for ignored, mask in sorted(drawn, key=lambda one: -int(one[1].sum())):
             state[mask] = 2 if ignored else 1
         return state == 1, state == 2
+
+
+def _listed(file: epath.Path) -> list:
+    try:
+        data = json.loads(file.read_text())
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{file}: is no JSON ({error}).") from error
+    if not isinstance(data, list):
+        raise DataError(f"{file}: is a {type(data).__name__}, expected a list of image, query and outputs.")
+    return data

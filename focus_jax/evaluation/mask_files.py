@@ -12,17 +12,26 @@ import numpy as np
 
 from data_pipelines import readers, transforms
 from data_pipelines.errors import DataError
-from data_pipelines.example import Example
+from data_pipelines.example import Example, Instance
 from focus_jax.errors import UserError
 from focus_jax.evaluation import held_out
 from focus_jax.evaluation.figures import Figure, bootstrapped, clustered, sums_by
-from focus_jax.evaluation.metrics_masks import BOUNDARY, ciou, intersection_union, ious, j_and_f
+from focus_jax.evaluation.metrics_instances import AveragePrecision
+from focus_jax.evaluation.metrics_masks import (
+    BOUNDARY,
+    ciou,
+    confusion,
+    intersection_union,
+    ious,
+    j_and_f,
+    semantic_miou,
+)
 from focus_jax.evaluation.metrics_panoptic import counts, over_classes
-from focus_jax.evaluation.protocol import Checked, Question, Segments
+from focus_jax.evaluation.protocol import Checked, Instances, Question, Segments, Semantic
 
 SENTENCES = ("each", "first", "joined")
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
-ASKED = ("words", "classes", "regions")
+ASKED = ("words", "classes", "semantic", "instances", "regions")
 IGNORED = "ignore"  # category of a crowd whose pixels count neither way (ReasonSeg)
 
 
@@ -31,7 +40,10 @@ class Evaluator:
 
     words     ciou, giou (mean IoU; 1 where nothing is meant and nothing found), precision50 to precision90 over words
               that mean something; no_target_accuracy and target_accuracy where some mean nothing
-    classes   pq, sq, rq over the classes that were anywhere
+    classes   pq, sq, rq over the classes that were anywhere, and each of things and of stuff where there is both
+    semantic  miou over the classes that are somewhere true; what is of none counts neither way
+    instances ap, ap50, ap75, ar1 and ar10, of pictures also ap_small, ap_medium and ap_large; of clips the IoU of all
+              frames together (YouTube-VIS's mAP)
     regions   KIND_iou (mean) and KIND_ciou of point, scribble, box, mask
     of clips  j, f and jf: of words each frame, of marks (those of the first frame) all but the first and the last
     """
@@ -62,6 +74,7 @@ class Evaluator:
             "matches": "IoU above 0.5",
             "scored_frames": "of marks all but the first and the last; of words all",
             "boundary_tolerance": BOUNDARY,
+            "ap": "pycocotools: IoU .50 to .95, 100 answers a picture or clip; all frames of a clip are one",
         }
 
     def run(self, model: Any, data: Sequence[Example] | None = None) -> dict[str, Figure]:
@@ -70,6 +83,9 @@ class Evaluator:
         self._words: list[tuple[int, bool, int, int, int]] = []  # record, something meant, both, either, found
         self._regions: dict[str, list[tuple[int, int, int]]] = collections.defaultdict(list)
         self._panoptic: list[np.ndarray] = []
+        self._semantic: list[np.ndarray] = []
+        self._ranked: AveragePrecision | None = None
+        self._stuff: set[str] = set()
         self._clips: list[tuple[int, float, float]] = []
         self._classes: list[str] = []
         self._cells: list[tuple[Any, ...]] = []
@@ -119,17 +135,46 @@ class Evaluator:
                 truth = masks[region.instance]
                 self._regions[region.kind].append((number, *intersection_union(one.mask, truth)))
                 self._show(held_out.overlay(picture, region.mask.to_array()), picture, truth, one.mask)
-        if "classes" in self.config.asked and example.classes:
-            self._classes = self._classes or list(example.classes)
-            (one,) = self._segment(picture, [list(example.classes)])
-            truth, names = np.zeros(size, np.int32), []
-            for instance, mask in zip(example.instances, masks):
-                if not instance.crowd and mask is not None:
+        if example.classes:
+            self._classed(number, example, picture, masks)
+
+    def _classed(self, number: int, example: Example, picture: np.ndarray, masks: list[np.ndarray | None]) -> None:
+        """A picture's list of classes, asked as config.asked says."""
+        self._classes = self._classes or list(example.classes)
+        if list(example.classes) != self._classes:
+            raise DataError(f"{example.id}: has other classes than the record before it, expected one list.")
+        there = [(i, mask) for i, mask in zip(example.instances, masks) if mask is not None]
+        if "classes" in self.config.asked:
+            (one,) = self._segment(picture, [self._classes])
+            truth, names = np.zeros(picture.shape[:2], np.int32), []
+            for instance, mask in there:
+                if not instance.crowd:
                     names.append(instance.category)
                     truth[mask] = len(names)
-            stuff = tuple(self.config.stuff)
-            self._panoptic.append(counts(one.ids, one.names, truth, names, self._classes, stuff))
+            self._stuff |= set(self.config.stuff) | set(example.stuff)
+            self._panoptic.append(counts(one.ids, one.names, truth, names, self._classes, tuple(self._stuff)))
             self._show(", ".join(one.names) or "nothing", picture, truth > 0, one.mask)
+        if "semantic" in self.config.asked:
+            (one,) = self._segment(picture, [Semantic(self._classes)])
+            place = {name: k for k, name in enumerate(self._classes, 1)}
+            truth = np.zeros(picture.shape[:2], np.int32)
+            for instance, mask in there:
+                truth[mask] = place[instance.category]
+            found = np.array([0, *(place[name] for name in one.names)])[one.ids]
+            self._semantic.append(confusion(found, truth, len(place)))
+            self._show(", ".join(one.names), picture, truth > 0, one.mask)
+        if "instances" in self.config.asked:
+            (one,) = self._segment(picture, [Instances(self._classes)])
+            self._rank(one, [mask for _, mask in there], [i for i, _ in there])
+            self._show(", ".join(one.names[:8]) or "nothing", picture, self._union(there, picture), one.mask)
+
+    @staticmethod
+    def _union(there: list[tuple[Instance, np.ndarray]], picture: np.ndarray) -> np.ndarray:
+        return np.logical_or.reduce([np.zeros(picture.shape[:2], bool), *(mask for _, mask in there)])
+
+    def _rank(self, found: Segments, masks: list[np.ndarray], things: list[Instance]) -> None:
+        self._ranked = self._ranked or AveragePrecision(self._classes)
+        self._ranked.add(found, masks, [i.category for i in things], [i.crowd for i in things])
 
     def _segment(self, picture: np.ndarray, prompts: list[Any]) -> list[Segments]:
         return self._model.segment(np.stack([picture] * len(prompts)), prompts)
@@ -155,6 +200,12 @@ class Evaluator:
                 found = self._model.segment_video(frames.copy(), prompt).mask
                 self._clips.append((number, *j_and_f(found, truth)))
                 self._show(prompt, frames, truth, found)
+        if "instances" in self.config.asked and example.classes:
+            self._classes = self._classes or list(example.classes)
+            of = {i.track: i for i in example.instances}
+            found = self._model.segment_video(frames.copy(), Instances(self._classes))
+            self._rank(found, [ids == k for k in range(1, len(tracks) + 1)], [of[track] for track in tracks])
+            self._show(", ".join(found.names) or "nothing", frames, ids > 0, found.mask)
         if "regions" in self.config.asked and (ids[0] > 0).any():
             given = [int(n) for n in np.unique(ids[0]) if n]
             marked = np.zeros_like(ids[0])
@@ -187,9 +238,17 @@ class Evaluator:
             out[f"{kind}_ciou"] = bootstrapped(sums_by(at, parts), ciou, len(parts))
         if self._panoptic:
             sums, every = np.array(self._panoptic), range(len(self._classes))
-            for k, name in enumerate(("pq", "sq", "rq")):
-                quality = lambda x, k=k: over_classes(x, which=every, quality=k)
-                out[name] = bootstrapped(sums, quality, len(sums))
+            sets = {"": every}
+            if self._stuff and self._stuff < set(self._classes):
+                stuff = [k for k in every if self._classes[k] in self._stuff]
+                sets |= {"things_": [k for k in every if k not in stuff], "stuff_": stuff}
+            for (prefix, which), (k, name) in itertools.product(sets.items(), enumerate(("pq", "sq", "rq"))):
+                quality = lambda x, k=k, which=which: over_classes(x, which=which, quality=k)
+                out[prefix + name] = bootstrapped(sums, quality, len(sums))
+        if self._semantic:
+            out["miou"] = bootstrapped(np.array(self._semantic), semantic_miou, len(self._semantic))
+        if self._ranked:
+            out |= self._ranked.figures()
         if self._clips:
             at, j, f = (np.array(x) for x in zip(*self._clips))
             for name, values in (("jf", (j + f) / 2), ("j", j), ("f", f)):

@@ -30,6 +30,24 @@ def ciou(sums: np.ndarray) -> np.ndarray:
     return ious(sums)
 
 
+# ---------------------------------------------------------------------------------------------------------------- mIoU
+def confusion(found: np.ndarray, truth: np.ndarray, count: int) -> np.ndarray:
+    """float64 [count + 1, count + 1]: pixels by class found and true, of integers [H, W]; 0 = none, k + 1 class k."""
+    pairs = found.astype(np.int64).ravel() * (count + 1) + truth.ravel()
+    return np.bincount(pairs, minlength=(count + 1) ** 2).reshape(count + 1, count + 1).astype(np.float64)
+
+
+def semantic_miou(sums: np.ndarray) -> np.ndarray:
+    """Mean IoU over the classes that are somewhere true, [..., C + 1, C + 1] of `confusion` -> [...]; pixels of no true
+    class count neither way."""
+    known = sums[..., 1:]
+    right = np.diagonal(sums, axis1=-2, axis2=-1)[..., 1:]
+    there = known.sum(-2)
+    either = known[..., 1:, :].sum(-1) + there - right
+    each = np.where(there > 0, right / np.maximum(either, 1), 0.0)
+    return each.sum(-1) / np.maximum((there > 0).sum(-1), 1)
+
+
 # ------------------------------------------------------------------------------------------------------------- J and F
 def jaccard(found: np.ndarray, truth: np.ndarray) -> float:
     """J of one object in one frame, bool [H, W] each; 1 where both are empty."""

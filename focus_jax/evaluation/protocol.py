@@ -20,6 +20,16 @@ class Question(str):
     """Words that have to be thought about, as a prompt of `segment`; other words say what they mean."""
 
 
+class Semantic(list):
+    """Names of classes, as a prompt of `segment`: every pixel to one of them, each class one segment. Other lists are
+    panoptic: single things and stuff, every pixel in one segment or none."""
+
+
+class Instances(list):
+    """Names of classes, as a prompt of `segment`: their single things ranked by score, the surest first, with `masks`
+    that may overlap; what mask AP is of."""
+
+
 # What is to be segmented: words; names of classes; a region (bool [H, W]: disc of a point, scribble, box or mask).
 Prompt = str | list[str] | np.ndarray
 # The same for a clip; a region there is a frame's index and its marked objects, int32 [H, W] with 0 = none.

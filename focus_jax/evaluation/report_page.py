@@ -14,6 +14,7 @@ from typing import Any
 import jinja2
 
 from focus_jax.evaluation import curves, goals
+from focus_jax.evaluation.kept import kept
 from focus_jax.training.metrics import duration
 
 MARKS = {goals.MET: "✓ met", goals.MISSED: "✗ missed", goals.OPEN: "? not judged", "": "no goal"}
@@ -26,7 +27,7 @@ CHARTS = 6  # shown at once; the others unfold
 def render(metrics: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
     """metrics: as in metrics.json; parts: {stage: as in STAGE.part.json}. Returns HTML."""
     order = [*goals.STAGES, *(s for s in metrics if s not in goals.STAGES)]
-    cards = [_card(stage, metrics[stage], parts[stage]) for stage in order if stage in metrics]
+    cards = [_card(stage, metrics, parts[stage]) for stage in order if stage in metrics]
     absent = [known.title for stage, known in goals.STAGES.items() if stage not in metrics]
     return _PAGE.render(cards=cards, absent=absent, marks=MARKS, frame=curves)
 
@@ -41,8 +42,8 @@ def number(value: float, error: float = 0.0) -> str:
     return f"{value:.4g}"
 
 
-def _card(stage: str, entry: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
-    known = goals.STAGES.get(stage)
+def _card(stage: str, metrics: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
+    known, entry = goals.STAGES.get(stage), metrics[stage]
     benchmarks = entry["benchmarks"]
     values = {name: entry[name] for b in benchmarks.values() for name in b["figures"]}
     tables = [
@@ -60,6 +61,7 @@ def _card(stage: str, entry: Mapping[str, Any], part: Mapping[str, Any]) -> dict
         "budget": entry["budget"],
         "seconds": duration(sum(seconds.values())) if any(seconds.values()) else "-",
         "tables": tables,
+        "kept": [_kept(row) for row in kept(stage, metrics)],
         "missing": [{"name": f.name, "meaning": f.meaning, "goal": goal} for f, goal in missing],
         "met": f"{judged.count(goals.MET)} of {len(judged)}" if judged else "-",
         "galleries": [_gallery(g) for name in benchmarks for g in part["galleries"].get(name, [])],
@@ -89,6 +91,15 @@ def _rows(stage: str, entry: Mapping[str, Any], benchmark: Mapping[str, Any], va
             }
         )
     return rows
+
+
+def _kept(row: Mapping[str, Any]) -> dict[str, str]:
+    """A row of the table of earlier stages' figures, in words."""
+    out = {"stage": row["stage"], "name": row["name"], "before": number(row["before"]), "why": row["why"]}
+    if row["after"] is None:
+        return out | {"after": "", "change": ""}
+    sign = "+" if row["change"] > 0 else ""
+    return out | {"after": number(row["after"]), "change": sign + number(row["change"], row["error"])}
 
 
 def _run(checkpoint: str, benchmarks: Mapping[str, Any], runs: Mapping[str, Any]) -> dict[str, Any]:
@@ -288,6 +299,18 @@ run had; where a figure misses its goal, docs/benchmarks.md says why.</p>
 <span class="mark open">? not measured</span></td></tr>
 {% endfor %}
 </table>
+{% endif %}
+{% if card.kept %}
+<details{{ " open" if card.kept | length <= 24 }}>
+<summary>Kept of the stages before: {{ card.kept | length }} figures</summary>
+<table class="narrow"><tr><th>figure</th><th>of</th><th class="v">before</th><th class="v">after</th>
+<th class="v">change</th></tr>
+{% for row in card.kept %}
+<tr data-kept="{{ row.name }}"><td class="name">{{ row.name }}</td><td>{{ row.stage }}</td>
+<td class="v">{{ row.before }}</td><td class="v">{{ row.after or "-" }}</td>
+<td class="v">{{ row.change or row.why }}</td></tr>
+{% endfor %}
+</table></details>
 {% endif %}
 {% for gallery in card.galleries if gallery.rows %}
 <h3>{{ gallery.title }}</h3>

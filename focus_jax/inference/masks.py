@@ -35,14 +35,20 @@ def id_picture(segments: Segments) -> Image.Image:
 
 def entries(segments: Segments) -> list[dict[str, Any]]:
     """JSON of each segment: id, name, score, area in pixels, box (x, y, width, height), segmentation in COCO's run
-    lengths (what pycocotools.mask.decode reads)."""
+    lengths (what pycocotools.mask.decode reads), of ranked instances the whole mask."""
     out = []
     for k, (name, score) in enumerate(zip(segments.names, segments.scores), 1):
-        runs = coco.encode(np.asfortranarray((segments.ids == k).astype(np.uint8)))
+        runs = run_lengths(segments.ids == k if segments.masks is None else segments.masks[k - 1])
         entry = {"id": k, "name": name, "score": round(float(score), 4), "area": int(coco.area(runs))}
         entry["box"] = [float(x) for x in coco.toBbox(runs)]
-        out.append(entry | {"segmentation": {"size": list(runs["size"]), "counts": runs["counts"].decode()}})
+        out.append(entry | {"segmentation": runs})
     return out
+
+
+def run_lengths(mask: np.ndarray) -> dict[str, Any]:
+    """bool [H, W] -> COCO's compressed run lengths {size, counts}, plain enough for JSON."""
+    runs = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"size": [int(n) for n in runs["size"]], "counts": runs["counts"].decode()}
 
 
 def overlay(picture: np.ndarray, segments: Segments) -> Image.Image:

@@ -10,7 +10,7 @@ model did not say.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -22,28 +22,15 @@ from data_pipelines import buckets, segmentation, transforms
 from focus_jax.errors import UserError
 from focus_jax.evaluation.protocol import Prompt, Question, Segments
 from focus_jax.inference.chat import padded
+from focus_jax.inference.queries import Rules, enlarged, listed, settled, sigmoid
 from focus_jax.inference.structure import answers
 from focus_jax.sequence import prompts as ask
 from focus_jax.sequence import vocabulary as vocab
 from focus_jax.sequence.layout import KINDS, Laid, Writer
 
 NAMES = 64  # ids of an answer's names at most
+EXPLAINED = 256  # of an answer to a question, which may say why
 UNNAMED = "it"  # what was found where the answer names nothing
-
-
-@dataclasses.dataclass(frozen=True)
-class Rules:
-    """When a query counts. words: least sigmoid(z) times mean sigmoid of its mask, of one that shows what words mean;
-    where none reaches it nothing is there. classes: least share of a query's class; overlap: least share of its mask
-    that a query must win. In clips (inference/video.py) follow: as words, of a thing that was marked in another frame;
-    same: least likeness of two frames' queries to be one thing; forget: frames a thing may be out of sight."""
-
-    words: float = 0.8  # of 0.3 to 0.9 the best on 120 validation scenes of the world, with the tiny stage 3
-    classes: float = 0.5
-    overlap: float = 0.8
-    follow: float = 0.5
-    same: float = 0.5
-    forget: int = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +95,8 @@ class Segmenter:
         said = [""] * len(prompts)
         if names:
             laid = [self._laid(prompt, where, None) for prompt in prompts]
-            answers = self.chat.say(laid, shown | {"regions": regions}, limit=NAMES, structure=self.structure)
+            limit = EXPLAINED if any(isinstance(prompt, Question) for prompt in prompts) else NAMES
+            answers = self.chat.say(laid, shown | {"regions": regions}, limit=limit, structure=self.structure)
             said = [one.text.strip() for one in answers]
         laid = [self._laid(prompt, where, answer) for prompt, answer in zip(prompts, said)]
         with self.model.scope():
@@ -124,10 +112,8 @@ class Segmenter:
             return ask.segment_words(writer, prompt, answer, reasoning=isinstance(prompt, Question)).done()
         if isinstance(prompt, np.ndarray | int):
             return ask.segment_regions(writer, prompt if isinstance(prompt, int) else 1, answer).done()
-        if len(prompt) + 1 > self.limits["conditions"]:
-            most = self.limits["conditions"] - 1
-            raise UserError(f"prompts: a list of {len(prompt)} classes, expected at most {most}.")
-        return ask.segment_classes(writer, list(prompt), answer).done()
+        classes = listed(prompt, self.limits["conditions"] - 1)
+        return ask.segment_classes(writer, classes, answer).done()
 
     def _region(self, prompt: Prompt, fit: transforms.Fit) -> np.ndarray:
         """The coverage of a marked region, uint8 [R, h, w]; zeros without one. Raises: UserError."""
@@ -189,7 +175,7 @@ class Segmenter:
         kind = _kind(prompt)
         if kind == "classes":
             upright = lambda kept: self.upright(masks[kept], fit)
-            return panoptic(list(prompt), scores, upright, fit.size, rules)
+            return settled(prompt, scores, upright, fit.size, rules)
         sure = sigmoid(scores[:, 0]) * self.quality(masks, fit)
         chosen = [int(np.argmax(sure))] if kind == "regions" else np.flatnonzero(sure >= rules.words).tolist()
         if not chosen:
@@ -200,58 +186,6 @@ class Segmenter:
         return Segments(mask.astype(np.int32), (name,), (float(sure[chosen].max()),))
 
 
-def panoptic(
-    classes: Sequence[str],
-    scores: np.ndarray,
-    upright: Callable[[list[int]], np.ndarray],
-    size: tuple[int, int],
-    rules: Rules,
-) -> Segments:
-    """Every pixel to the query that claims it most, weighed by its class's share (Mask2Former's rule).
-
-    scores: z [N, K], of classes and behind them the background; upright: logits [n, H, W] of some queries' masks.
-    """
-    return claimed(classes, scores, upright, size, rules)[0]
-
-
-def claimed(
-    classes: Sequence[str],
-    scores: np.ndarray,
-    upright: Callable[[list[int]], np.ndarray],
-    size: tuple[int, int],
-    rules: Rules,
-) -> tuple[Segments, list[int]]:
-    """`panoptic`, and the query of each segment."""
-    z = scores[:, : len(classes) + 1]
-    shares = np.exp(z - z.max(axis=1, keepdims=True))
-    shares /= shares.sum(axis=1, keepdims=True)
-    label, share = shares.argmax(axis=1), shares.max(axis=1)
-    kept = [q for q in range(len(z)) if label[q] < len(classes) and share[q] >= rules.classes]
-    ids, names, found = np.zeros(size, np.int32), [], []
-    queries: list[int] = []
-    if not kept:
-        return Segments(ids, (), ()), queries
-    masks = upright(kept)
-    winner = np.argmax(share[kept][:, None, None] * sigmoid(masks), axis=0)
-    for i, q in enumerate(kept):
-        whole = masks[i] > 0
-        won = (winner == i) & whole
-        if not won.any() or won.sum() < rules.overlap * whole.sum():
-            continue
-        names.append(classes[label[q]])
-        found.append(float(share[q]))
-        queries.append(q)
-        ids[won] = len(names)
-    return Segments(ids, tuple(names), tuple(found)), queries
-
-
-def enlarged(masks: np.ndarray, side: int, inside: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-    """Logits [N, h, w] on the padded square of `side` pixels, of which `inside` is picture -> [N, *size], float32."""
-    large = jax.image.resize(jnp.asarray(masks), (len(masks), side, side), "linear", antialias=False)
-    large = large[:, : inside[0], : inside[1]]
-    return np.asarray(jax.image.resize(large, (len(masks), *size), "linear", antialias=False))
-
-
 def _kind(prompt: Asked) -> str:
     return "words" if isinstance(prompt, str) else "regions" if isinstance(prompt, np.ndarray | int) else "classes"
 
@@ -259,8 +193,3 @@ def _kind(prompt: Asked) -> str:
 def _conditions(prompt: Asked) -> int:
     """How many the answer has; a list of classes has the background behind them."""
     return prompt if isinstance(prompt, int) else len(prompt) + 1 if isinstance(prompt, list) else 1
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-x))."""
-    return 1 / (1 + np.exp(-x))

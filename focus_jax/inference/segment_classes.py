@@ -15,7 +15,7 @@ from data_pipelines.example import Example
 from data_pipelines.world.examples import picture
 from focus_jax.errors import UserError
 from focus_jax.evaluation.protocol import Prompt, Segments
-from focus_jax.inference.segment import Rules, enlarged, panoptic
+from focus_jax.inference.queries import Rules, enlarged, listed, settled
 
 
 class ClassSegmenter:
@@ -36,15 +36,14 @@ class ClassSegmenter:
         if any(isinstance(prompt, str | np.ndarray) for prompt in prompts):
             raise UserError(f"{self.model.label}: knows classes alone, expected lists of classes.")
         most = self.stream[segmentation.CLASS]["conditions"] - 1
-        if wrong := [list(prompt) for prompt in prompts if len(set(prompt)) < len(prompt) or len(prompt) > most]:
-            raise UserError(f"prompts: {wrong[0]}, expected at most {most} classes, each once.")
+        lists = [listed(prompt, most) for prompt in prompts]
         bucket = self.stream["height"], self.stream["width"]
         if images.shape[1] * bucket[1] != images.shape[2] * bucket[0]:
             height, width = images.shape[1:3]
             raise UserError(f"images: {height} x {width} pixels, expected the shape of {bucket[0]} x {bucket[1]}.")
         made = []
-        for i, (image, classes) in enumerate(zip(images, prompts, strict=True)):
-            example = Example(id=str(i), source="given", images=[picture(image)], classes=list(classes))
+        for i, (image, classes) in enumerate(zip(images, lists, strict=True)):
+            example = Example(id=str(i), source="given", images=[picture(image)], classes=classes)
             made.append(rows.row(example, self.stream))
         batch = {name: np.stack([row[name] for row in made]) for name in made[0]}
         with self.model.scope():
@@ -53,4 +52,4 @@ class ClassSegmenter:
         side = self.model.stage.side(batch)
         upright = lambda b: lambda kept: enlarged(masks[b][kept], side, high, size)
         rules = rules or Rules()
-        return [panoptic(list(c), scores[b], upright(b), size, rules) for b, c in enumerate(prompts)]
+        return [settled(c, scores[b], upright(b), size, rules) for b, c in enumerate(prompts)]

@@ -19,7 +19,8 @@ from scipy.optimize import linear_sum_assignment
 
 from focus_jax.errors import UserError
 from focus_jax.evaluation.protocol import ClipPrompt, Segments
-from focus_jax.inference.segment import UNNAMED, Looked, Rules, Segmenter, claimed, sigmoid
+from focus_jax.inference.queries import Rules, claimed, sigmoid
+from focus_jax.inference.segment import UNNAMED, Looked, Segmenter
 
 CHUNK = 8  # frames at a time: all clips run the same program
 

@@ -12,7 +12,7 @@ from configs import models
 from data_pipelines import rows
 from data_pipelines.errors import DataError
 from data_pipelines.prepare import prepare
-from data_pipelines.readers.davis import Davis, RefYoutubeVos
+from data_pipelines.readers.davis import Davis, RefYoutubeVos, lines
 from data_pipelines.readers.instruct_pix2pix import InstructPix2Pix
 from data_pipelines.readers.youtube_vis import Revos, YoutubeVis
 from data_pipelines.shards import Shards
@@ -347,3 +347,17 @@ def test_real_clips_and_edits(fixtures, tmp_path):
     )
     shards = sum(manifest["splits"]["train"].values(), [])
     assert manifest["bad"] <= 1 and sum(shard["records"] for shard in shards) >= 7
+
+
+def test_words_as_ref_davis_gives_them(davis):
+    """Two annotators, the second's in Latin-1."""
+    first, second = davis / "annot1.txt", davis / "annot2.txt"
+    first.write_text('pets 1 "the cat"\npets 2 "the dog that leaves"\n\nother 1 "nothing here"\n')
+    second.write_bytes('pets 1 "le félin"\n'.encode("latin-1"))
+    found = read(Davis(str(davis), expressions=f"{first},{second}"))
+    assert {e.text for _, one in found for e in one.expressions} == {"the cat", "the dog that leaves", "le félin"}
+    first.write_text("pets the cat\n")
+    lines.cache_clear()
+    ((_, bad),) = Davis(str(davis), expressions=str(first)).read("train/pets")
+    with pytest.raises(DataError, match="annot1.txt, line 1: 'pets the cat', expected SEQUENCE NUMBER"):
+        raise bad

@@ -58,8 +58,9 @@ EXAMPLE = st.builds(
         )
     ),
     regions=some(st.builds(ex.Region, kind=TEXT, mask=MASK, frame=INT, instance=maybe(INT))),
-    expressions=some(st.builds(ex.Expression, text=TEXT, kind=TEXT, instances=some(INT))),
+    expressions=some(st.builds(ex.Expression, text=TEXT, answer=TEXT, kind=TEXT, instances=some(INT))),
     classes=some(TEXT),
+    stuff=some(TEXT),
     target=maybe(IMAGE),
     instruction=TEXT,
     edit_region=maybe(MASK),

@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image as PilImage
 from pycocotools import mask as coco
+from scipy.io import savemat
 
 from data_pipelines.errors import DataError
+from data_pipelines.example import decode, encode
 from data_pipelines.readers import mask_formats
-from data_pipelines.readers.coco import Coco, annotations, clean
+from data_pipelines.readers.coco import Coco, annotations, clean, held_out
 from data_pipelines.readers.index_masks import IndexMasks
+from data_pipelines.readers.lisa_plus import LisaPlus
+from data_pipelines.readers.pascal_part import PascalPart, part_name
 from data_pipelines.readers.reason_seg import ReasonSeg
 from data_pipelines.readers.refer import Refer, references
 from tests.data_pipelines.pictures import encoded, noise
@@ -252,6 +256,111 @@ def test_files_of_references_are_chosen_by_name(referring):
     with pytest.raises(DataError, match=r"are refs\(google\).p, refs\(unc\).p, expected one, chosen by --by"):
         refer(referring).partitions()
     assert len(read(refer(referring, by="google"))) == 1
+
+
+def test_held_out_pictures_are_left_out_of_coco(referring):
+    """Picture 1 is in val and testA alone, picture 0 also in a test."""
+    source, refs = str(referring / "annotations/instances.json"), str(referring / "annotations/refs(unc).p")
+    every, some = dict(read(Coco(source))), dict(read(Coco(source, without=refs)))
+    assert set(every) - set(some) == {"a.jpg", "b.jpg"} and held_out(refs) == {0, 1}
+    with pytest.raises(DataError, match="--without=nowhere is no file"):
+        Coco(source, without="nowhere").partitions()
+
+
+# --------------------------------------------------------------------------------------------------------- reasoning
+def test_questions_about_several_things(folder):
+    asked = [
+        {"English Question": "Who may bark?", "img_path": "train2017/a.jpg", "ID": ["1", "2"]},
+        {"English Question": "Where?", "img_path": "a.jpg", "ID": ["77"]},
+        {"English Question": " ", "img_path": "a.jpg", "ID": ["1"]},
+        {"English Question": "Where?", "img_path": "missing.jpg", "ID": ["1"]},
+        {"img_path": "a.jpg"},
+    ]
+    (folder / "data.json").write_text(json.dumps(asked))
+    options = dict(annotations=str(folder / "annotations/instances.json"), images=str(folder / "val2017"))
+    good, *bad = (one for _, one in read(LisaPlus(str(folder / "data.json"), **options)))
+    assert [(e.text, e.kind, e.instances) for e in good.expressions] == [("Who may bark?", "reasoning", [0, 1])]
+    assert [i.category for i in good.instances] == ["cat", "dog"]
+    np.testing.assert_array_equal(good.instances[1].mask.to_array(), DOG)
+    for error, said in zip(bad, ("names annotation 77", "expected a question", "is missing", "not as its format says")):
+        with pytest.raises(DataError, match=said):
+            raise error
+    with pytest.raises(DataError, match="--annotations='' is no file"):
+        LisaPlus(str(folder / "data.json"), images=options["images"])
+
+
+def test_answers_that_explain(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "explanatory").mkdir()
+    shape = {"label": "target", "points": [[8, 8], [32, 8], [32, 24]]}
+    (tmp_path / "train/a.jpg").write_bytes(encoded(noise(H, W)))
+    (tmp_path / "train/a.json").write_text(json.dumps({"text": ["What is it?"], "shapes": [shape]}))
+    told = [
+        {"image": "a.jpg", "query": "What is it?", "outputs": "The mug, since it holds tea."},
+        {"image": "a.jpg", "query": "Why?", "outputs": "Tea is hot."},
+    ]
+    (tmp_path / "explanatory/train.json").write_text(json.dumps(told))
+    ((_, found),) = read(ReasonSeg(str(tmp_path)))
+    assert [(e.text, e.answer) for e in found.expressions] == [(one["query"], one["outputs"]) for one in told]
+    assert decode(encode(found)) == found
+    (tmp_path / "explanatory/train.json").write_text(json.dumps([{"image": "a.jpg"}]))
+    ((_, found),) = read(ReasonSeg(str(tmp_path)))
+    with pytest.raises(DataError, match="entry 0 lacks one of image, query and outputs"):
+        raise found
+
+
+# ------------------------------------------------------------------------------------------------------------- parts
+@pytest.mark.parametrize(
+    ("short", "words"),
+    [
+        *(("lfwing", "wing"), ("engine_2", "engine"), ("lleg", "leg"), ("llleg", "lower leg"), ("luleg", "upper leg")),
+        *(("lflleg", "lower leg"), ("rbho", "hoof"), ("leftmirror", "mirror"), ("fliplate", "license plate")),
+        *(("hroofside_1", "roof"), ("head", "head"), ("hair", "hair"), ("body", "body"), ("chainwheel", "chainwheel")),
+        *(("cfrontside_3", "front"), ("gadget", "gadget")),
+    ],
+)
+def test_names_of_parts(short, words):
+    assert part_name(short) == words
+
+
+def test_pascal_part(tmp_path):
+    def parts(*given):
+        if not given:
+            return np.zeros((0, 0))
+        out = np.zeros((1, len(given)), dtype=[("part_name", object), ("mask", object)])
+        for i, one in enumerate(given):
+            out[0, i] = one
+        return out
+
+    def file(name, *things):
+        objects = np.zeros((1, len(things)), dtype=[(k, object) for k in ("class", "class_ind", "mask", "parts")])
+        for i, (called, mask, inside) in enumerate(things):
+            objects[0, i] = (called, 1, mask.astype(np.uint8), inside)
+        savemat(tmp_path / "mats" / f"{name}.mat", {"anno": {"imname": name, "objects": objects}})
+
+    for folder in ("mats", "images", "sets"):
+        (tmp_path / folder).mkdir()
+    ear = CAT & (np.arange(W) < 12)
+    file("one", ("cat", CAT, parts(("lear", ear.astype(np.uint8)))), ("tvmonitor", DOG, parts()))
+    file("size", ("cat", CAT[:9], parts()))
+    (tmp_path / "mats/broken.mat").write_bytes(b"no file of MATLAB")
+    for name in ("one", "size", "broken"):
+        (tmp_path / "images" / f"{name}.jpg").write_bytes(encoded(noise(H, W)))
+    (tmp_path / "sets/train.txt").write_text("one\nother\n")
+    (tmp_path / "sets/val.txt").write_text("size\nbroken\n")
+    options = dict(images=str(tmp_path / "images"), sets=str(tmp_path / "sets"))
+    found = dict(read(PascalPart(str(tmp_path / "mats"), **options)))
+    one = found["train/one"]
+    assert [(i.category, i.part_of) for i in one.instances] == [("cat", None), ("cat ear", 0), ("tv monitor", None)]
+    assert one.classes == ["cat", "cat ear", "tv monitor"] and one.split == "train"
+    np.testing.assert_array_equal(one.instances[1].mask.to_array(), ear)
+    with pytest.raises(DataError, match="a mask is 64 x 9, its picture 64 x 48"):
+        raise found["validation/size"]
+    with pytest.raises(DataError, match="its MATLAB file cannot be read"):
+        raise found["validation/broken"]
+    assert len(read(PascalPart(str(tmp_path / "mats"), images=options["images"]))) == 3
+    with pytest.raises(DataError, match="lists no picture"):
+        PascalPart(str(tmp_path / "mats"), images=options["images"], sets=str(tmp_path)).partitions()
 
 
 # --------------------------------------------------------------------------------------------------------- reasoning

@@ -105,6 +105,13 @@ def test_words_without_a_target():
     np.testing.assert_array_equal(masks(row)[0], whole)
 
 
+def test_an_answer_that_explains_stands_before_the_masks():
+    example = World(tasks=("masks", "reasoning"), side=128)[0]
+    example.expressions = [Expression(text="what?", kind="reasoning", answer="it is round.", instances=[0])]
+    assert said(rows.row(example, stream())).startswith("it is round.")
+    assert "round" not in said(rows.row(example, stream(names=0.0), rng=np.random.default_rng(0)))
+
+
 def test_names_may_be_left_out():
     example = World(tasks=("masks", "referring"), side=128)[0]
     told = rows.row(example, stream(), rng=np.random.default_rng(0))

@@ -12,6 +12,7 @@ import pytest
 from focus_jax import evaluate
 from focus_jax.errors import UserError
 from focus_jax.evaluation import goals, reconstruction, report, report_page
+from focus_jax.evaluation.kept import kept
 from focus_jax.training import config as config_lib
 from tests.evaluation import browser
 
@@ -179,6 +180,23 @@ def test_the_page_says_what_was_not_run(filled):
     for name, title in (("stage1_tokenizer", "tokenizer"), ("stage3", "language model")):
         assert filled[1].index(f'data-stage="{name}"') > filled[1].index(title), "a table of contents stands above"
     assert "Training logs do not lie beside this checkpoint" in filled[1]
+
+
+def test_what_is_kept_of_the_stages_before(tmp_path):
+    """Measured again, of parts that are the same, and of parts that are not."""
+    report.add(tmp_path, "stage1_tokenizer", entry({"psnr": 26.5}, {"tokenizer/pixel": "1"}), {"benchmark": "world"})
+    report.add(tmp_path, "stage2", entry({"question_accuracy": 0.9}, {"llm": "2"}), {"benchmark": "questions"})
+    report.add(tmp_path, "stage2", entry({"text_slot_accuracy": 0.97}, {"llm": "2"}), {"benchmark": "slots"})
+    parts = {"llm": "3", "tokenizer/pixel": "1"}
+    report.add(tmp_path, "stage3", entry({"question_accuracy": 0.88}, parts), {"benchmark": "questions"})
+    rows = {row["name"]: row for row in kept("stage3", written(tmp_path))}
+    assert list(rows) == ["psnr", "question_accuracy", "text_slot_accuracy"]
+    assert rows["question_accuracy"]["change"] == pytest.approx(-0.02)
+    assert rows["question_accuracy"]["error"] == pytest.approx(0.0123 * 2**0.5)
+    assert [rows[n]["why"] for n in rows] == ["its parts are the same", "", "not measured again"]
+    assert kept("stage1_tokenizer", written(tmp_path)) == []
+    page = (tmp_path / "index.html").read_text()
+    assert page.count("data-kept=") == 1 + 3 and "-0.020 ± 0.017" in page
 
 
 @pytest.mark.parametrize(

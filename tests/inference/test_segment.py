@@ -16,7 +16,8 @@ from focus_jax import infer
 from focus_jax.errors import UserError
 from focus_jax.evaluation.protocol import Checked, Question, Segments
 from focus_jax.inference import masks
-from focus_jax.inference.segment import Rules, Segmenter
+from focus_jax.inference.queries import Rules
+from focus_jax.inference.segment import Segmenter
 from focus_jax.model import Model
 from focus_jax.training.parts import unflatten
 from tests.stages.test_multimodal import Run
@@ -74,8 +75,8 @@ def test_names_may_be_left_out(model, images):
     ("prompt", "said"),
     [
         ("  ", "words: empty"),
-        ([], "classes: none"),
-        ([f"thing{i}" for i in range(9)], "a list of 9 classes, expected at most 5"),
+        ([], "a list of 0 classes, expected 1 to 5"),
+        ([f"thing{i}" for i in range(9)], "a list of 9 classes, expected 1 to 5"),
         (np.zeros((60, 80), bool), "a region without a pixel"),
         (np.ones((10, 80), bool), r"a region bool\[10, 80\], expected bool\[60, 80\]"),
     ],
@@ -161,9 +162,17 @@ def test_files_out(model, images, tmp_path, monkeypatch, capsys):
     drawn = np.zeros((60, 80), np.uint8)
     drawn[10:20, 10:40] = 255
     Image.fromarray(drawn).save(stroke)
-    for asked in ("--classes=circle, square", "--point=20,30", "--box=5,5,30,20", f"--scribble={stroke}"):
-        out = tmp_path / asked.split("=")[0]
-        run(monkeypatch, model, str(picture), asked, f"--output={out}")
+    listed = "--classes=circle, square"
+    for asked in (
+        (listed,),
+        (listed, "--task=semantic"),
+        (listed, "--threshold=0", "--stuff=circle"),
+        ("--point=20,30",),
+        ("--box=5,5,30,20",),
+        (f"--scribble={stroke}",),
+    ):
+        out = tmp_path / "".join(asked).replace("/", "")[:40]
+        run(monkeypatch, model, str(picture), *asked, f"--output={out}")
         (told,) = json.loads((out / "segment.json").read_text())["pictures"]
         ids = np.asarray(Image.open(out / "in.ids.png"))
         assert ids.shape == (60, 80) and Image.open(out / "in.overlay.png").width >= 80
@@ -182,6 +191,10 @@ def test_files_out(model, images, tmp_path, monkeypatch, capsys):
         (("--point=1",), "--point=1: expected X,Y in pixels"),
         (("--point=400,2",), "point (400, 2) is outside the picture"),
         (("--box=a,b,c,d",), "expected X,Y,W,H in pixels"),
+        (("--words=x", "--task=semantic"), "--task: goes with --classes"),
+        (("--classes=a,b", "--task=instance", "--stuff=a"), "--stuff=a: is of panoptic answers"),
+        (("--classes=a,b", "--stuff=c"), "--stuff: c is not among --classes"),
+        (("--words=x", "--threshold=2"), "--threshold=2.0: expected 0 to 1"),
     ],
 )
 def test_mistakes_on_the_command_line(model, images, tmp_path, monkeypatch, capsys, argv, said):

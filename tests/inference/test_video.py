@@ -15,7 +15,8 @@ from focus_jax import infer
 from focus_jax.errors import UserError
 from focus_jax.evaluation.protocol import Checked, Segments
 from focus_jax.inference import clip_files, video
-from focus_jax.inference.segment import Looked, Rules, Segmenter
+from focus_jax.inference.queries import Rules
+from focus_jax.inference.segment import Looked, Segmenter
 from focus_jax.inference.video import CHUNK, Memory, VideoSegmenter
 from tests.inference.test_segment import model  # noqa: F401, a fixture
 

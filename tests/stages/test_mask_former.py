@@ -16,7 +16,7 @@ from data_pipelines.world import drawing, scenes
 from data_pipelines.world.examples import World, class_names
 from focus_jax.errors import UserError
 from focus_jax.evaluation.segmentation import Evaluator
-from focus_jax.inference.segment import Rules
+from focus_jax.inference.queries import Rules
 from focus_jax.model import Model
 from focus_jax.stages import mask_former, masks, multimodal
 from focus_jax.training import config as config_lib
@@ -104,7 +104,7 @@ def test_it_segments_class_lists_alone(run):
     for one in model.segment(images, [classes, classes[::-1]], rules=everything):
         assert one.ids.shape == (HIGH, HIGH) and one.ids.max() == len(one.names) > 0
         assert set(one.names) <= set(classes)
-    with pytest.raises(UserError, match="expected at most 7 classes, each once"):
+    with pytest.raises(UserError, match="twice, expected each once"):
         model.segment(images, [classes, [*classes, classes[0]]])
     with pytest.raises(UserError, match="images: 64 x 56 pixels, expected the shape of 32 x 32"):
         model.segment(images[:, :, :56], [classes, classes])

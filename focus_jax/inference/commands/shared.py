@@ -36,6 +36,11 @@ def one_of(args: argparse.Namespace, names: tuple[str, ...]) -> str:
     return given[0]
 
 
+def names(listed: str) -> list[str]:
+    """Those of a list A,B,..."""
+    return [name.strip() for name in listed.split(",") if name.strip()]
+
+
 def opened(path: str) -> Any:
     """An RGB picture. Raises: UserError."""
     from data_pipelines import transforms
@@ -55,7 +60,7 @@ def prompt(args: argparse.Namespace, kind: str, size: tuple[int, int]) -> Any:
 
     value = getattr(args, kind)
     if kind == "classes":
-        return [name.strip() for name in value.split(",") if name.strip()]
+        return names(value)
     if kind in ("words", "question"):
         return Question(value) if kind == "question" else value
     if kind in ("point", "box"):
