@@ -147,9 +147,12 @@ def _lines(example: Example) -> list[str]:
     sizes = ", ".join(f"{i.width}x{i.height}" for i in [*example.images, *(f.image for f in example.frames)])
     lines = [example.id, f"{example.source} | {example.split} | {example.licence} | {sizes}"]
     lines += [f"{t.role}{t.images or ''}: {t.text}" for t in example.turns]
-    lines += [f"{e.kind} {e.instances or 'no target'}: {e.text}" for e in example.expressions]
+    for e in example.expressions:
+        lines.append(f"{e.kind} {e.instances or 'no target'}: {e.text}" + (f" -> {e.answer}" if e.answer else ""))
     if example.classes:
         lines.append("classes: " + ", ".join(example.classes))
+    if example.stuff:
+        lines.append("stuff: " + ", ".join(example.stuff))
     if example.instruction:
         lines.append(f"instruction: {example.instruction}")
     if example.codes is not None:

@@ -18,7 +18,7 @@ from data_pipelines.world import captions, clips, drawing, edits, expressions, l
 from data_pipelines.world.asking import Asked
 from data_pipelines.world.drawing import Drawing
 from data_pipelines.world.draws import Draws
-from data_pipelines.world.phrases import Phrases
+from data_pipelines.world.phrases import Phrases, phrase
 from data_pipelines.world.scenes import Scene, Thing
 from data_pipelines.world.vocabulary import SPLITS, VERSION, preset
 
@@ -168,8 +168,14 @@ def _reasoning(out: Example, scene: Scene, drawn: Drawing) -> None:
 
 
 def _express(out: Example, scene: Scene, drawn: Drawing, found: Sequence[expressions.Expression]) -> None:
+    """An answer calls a thing by all that can be said of it: who has found 'the circle left of the square' and says
+    'small red circle' has only what is small, red and a circle left to mark."""
     _objects(out, scene, drawn)
-    out.expressions += [Expression(text=e.text, kind=e.kind, instances=list(e.things)) for e in found]
+    phrases = Phrases(scene)
+    for e in found:
+        called = dict.fromkeys(phrase(phrases.whole(i)) for i in e.things)
+        answer = f"{', '.join(called)}." if called else ""
+        out.expressions.append(Expression(text=e.text, answer=answer, kind=e.kind, instances=list(e.things)))
 
 
 def _regions(out: Example, scene: Scene, drawn: Drawing) -> None:

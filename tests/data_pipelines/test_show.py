@@ -46,6 +46,7 @@ CHANGES = {
     "regions": {"regions": [Region(kind="scribble", mask=mask(30, 40, 8), instance=0)]},
     "expressions": {"expressions": [Expression(text="the red mug", instances=[0])]},
     "classes": {"classes": ["mug", "table"]},
+    "stuff": {"stuff": ["table"]},
     "target": {"target": picture(3)},
     "instruction": {"instruction": "make it blue"},
     "edit_region": {"edit_region": mask(10, 10)},
