@@ -15,7 +15,7 @@ Full recipe (Tables 5 and 6). Not here yet: the switch that trains the upper lay
     prints what a device needs. Expected result: not trained at this size yet.
 
 Tiny, on the world, two CPU cores; :long takes longer. Expected result: docs/tiny.md, stage 3. It starts from
-assets/masks.safetensors, which configs/stage0_masks.py makes and which is not shipped yet:
+assets/masks.safetensors, which configs/stage0_masks.py makes:
 
     python -m focus_jax.train --config=configs/stage3.py:tiny --workdir=runs/stage3
 """

@@ -10,7 +10,7 @@ import pytest
 import focus_jax
 from configs import eval as eval_config
 from data_pipelines.world.vocabulary import VERSION
-from focus_jax.evaluation import standins, text_slots
+from focus_jax.evaluation import segmentation, standins, text_slots
 
 ASSETS = pathlib.Path(__file__).resolve().parents[1] / "assets"
 FILES = sorted(ASSETS.glob("*.safetensors"))
@@ -28,7 +28,7 @@ def test_record_says_what_a_reader_wants_to_know(file):
     assert record["seconds"] > 0 and record["steps"] > 0 and record["device"] and record["seed"] == 0
     assert set(record["figures"]) == set(record["n"])
     model = focus_jax.load(file)
-    held = {part: print_ for part, print_ in record["fingerprints"].items() if part.startswith(("tokenizer/", "llm"))}
+    held = {part: print_ for part, print_ in record["fingerprints"].items() if part.startswith(("tokenizer/", "llm", "mask_"))}
     assert held and held.items() <= model.fingerprints.items()
 
 
@@ -54,3 +54,13 @@ def test_the_language_model_answers_as_the_record_says(file):
     config.data.scenes, config.blind_scenes = 150, 150
     value, _, error = text_slots.Evaluator(config).run(focus_jax.load(file))[text_slots.NAME]
     assert value >= json.loads(file.with_suffix(".json").read_text())["figures"][text_slots.NAME] - 4 * error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", [f for f in FILES if f.stem == "masks"], ids=lambda f: f.stem)
+def test_the_mask_decoder_finds_what_the_record_says(file):
+    """On 100 scenes: within four standard errors of the record."""
+    config = eval_config.get_config("classes")
+    config.data.scenes = 100
+    value, _, error = segmentation.Evaluator(config).run(focus_jax.load(file))["things_pq"]
+    assert value >= json.loads(file.with_suffix(".json").read_text())["figures"]["things_pq"] - 4 * error
