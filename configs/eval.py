@@ -3,6 +3,7 @@
 """Benchmarks by name: `python -m focus_jax.evaluate --config=configs/eval.py:NAME --checkpoint=DIR`.
 
 reconstruction          the tokenizer on held-out photographs: PSNR, SSIM, perceptual distance, rFID, codebook usage
+diffusion               pictures drawn from codes by the diffusion decoder, beside the tokenizer's own
 world_reconstruction    the same on the world, and what the checker reads off the reconstructions
 standins                linear probes on the stand-ins' features at the centres of objects
 questions               answers to questions about pictures
@@ -33,7 +34,18 @@ from configs import eval_files
 
 
 def get_config(name: str = "reconstruction") -> ConfigDict:
-    of_world = world_reconstruction, questions, text_slots, segmentation, classes, video, codes, generation, editing
+    of_world = (
+        world_reconstruction,
+        diffusion,
+        questions,
+        text_slots,
+        segmentation,
+        classes,
+        video,
+        codes,
+        generation,
+        editing,
+    )
     world = {f.__name__: f for f in of_world}
     known = {f.__name__: f for f in (reconstruction, standins)} | world | eval_files.BENCHMARKS
     plain = name.removeprefix("open_")
@@ -89,6 +101,16 @@ def world_reconstruction() -> ConfigDict:
     c = _world("reconstruction", side=64)
     c.perceptual = c.inception = ""  # as in reconstruction
     c.probe_scenes = 4_000  # of the split train, on which probes of semantic features learn
+    return c
+
+
+def diffusion() -> ConfigDict:
+    c = _world("diffusion", side=64, scenes=512)
+    c.steps, c.scheduler = 30, "ddim"
+    c.seed = 0
+    c.guidance = (1.0, 1.25, 1.5, 2.0)  # of which the best on `chosen_on` scenes of validation is taken
+    c.chosen_on = 64
+    c.mean_of = 128  # scenes of which eight samples are averaged
     return c
 
 

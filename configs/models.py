@@ -78,6 +78,62 @@ def perceptual(size: str) -> ConfigDict:
     return ConfigDict(dict(widths=widths))
 
 
+def vae(size: str) -> ConfigDict:
+    """Autoencoder of the diffusion decoder: SDXL's (arXiv 2307.01952)."""
+    if size == "full":
+        sizes = dict(widths=(128, 256, 512, 512), blocks=2, channels=4, groups=32, patch=1, scale=0.13025)
+        return ConfigDict(sizes | dict(scan=False, remat="full"))
+    # A picture of 64 px becomes 16 x 16 latents; scale: 1 / their deviation on the world.
+    sizes = dict(widths=(32, 64), blocks=1, channels=4, groups=8, patch=2, scale=1.0)
+    return ConfigDict(sizes | dict(scan=False, remat="none"))
+
+
+def unet(size: str, codes: int) -> ConfigDict:
+    """SDXL's UNet with `codes` channels of a code map behind the latents', and no text."""
+    if size == "full":
+        return ConfigDict(
+            dict(
+                widths=(320, 640, 1280),
+                depths=(0, 2, 10),
+                heads=(5, 10, 20),
+                blocks=2,
+                inputs=4 + codes,
+                outputs=4,
+                context=2048,
+                pooled=1280,
+                ids=256,
+                groups=32,
+                scan=True,
+                remat="full",
+            )
+        )
+    sizes = dict(widths=(64, 96), depths=(0, 1), heads=(2, 4), blocks=1, inputs=4 + codes, outputs=4)
+    return ConfigDict(sizes | dict(context=32, pooled=16, ids=16, groups=8, scan=False, remat="none"))
+
+
+def schedule(size: str) -> ConfigDict:
+    """How much noise there is at which time: SDXL's. The tiny one foretells v: of what its latents hold most is told
+    apart late, where epsilon says little."""
+    sizes = dict(steps=1_000, start=0.00085, end=0.012, kind="scaled_linear", zero_terminal=False)
+    return ConfigDict(sizes | dict(prediction="epsilon" if size == "full" else "v"))
+
+
+def decoder(size: str) -> ConfigDict:
+    """unit: pixels that stand for 512 in the list of sizes; order: how that list is read; known: how many of it the
+    network knows, 12 of ILLUME+'s released decoder (stages/decoder.py)."""
+    return ConfigDict({"unit": 512 if size == "full" else 64, "order": "width,height", "known": 22})
+
+
+def diffusion_loss(size: str) -> ConfigDict:
+    """Mean square error of what is foretold; weights of times and shares of rows that see no codes, or half of them."""
+    c = ConfigDict({"weights": {"diffusion": 1.0}})
+    c.space = "epsilon"  # of FOCUS 3.5's L2 on denoised outputs "sample" would be the literal form
+    c.min_snr = 0.0 if size == "full" else 5.0
+    c.offset_noise = 0.0
+    c.drop = ConfigDict({"all": 0.1, "semantic": 0.0, "pixel": 0.0})
+    return c
+
+
 def vit(size: str) -> ConfigDict:
     """Semantic encoder: the vision tower of Qwen2-VL-7B (arXiv 2409.12191), the encoder of ILLUME+'s tokenizer."""
     if size == "full":

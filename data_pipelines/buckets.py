@@ -4,7 +4,7 @@
 
 ANCHORS_512 are the 11 anchors of about 512^2 pixels of the ILLUME+ release. Each of their sides is a multiple of 32, so
 halving both sides keeps each aspect ratio exactly and stays on the multiples of 16 that the tokenizer needs:
-ANCHORS_256. A record prepared for an anchor therefore serves both resolutions.
+ANCHORS_256. A record prepared for an anchor therefore serves both resolutions; so do doubled sides, ANCHORS_1024.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,8 +19,9 @@ ANCHORS_512: tuple[Bucket, ...] = (
     (576, 384), (320, 960), (960, 320), (256, 1024), (1024, 256),
 )  # fmt: skip
 ANCHORS_256: tuple[Bucket, ...] = tuple((height // 2, width // 2) for height, width in ANCHORS_512)
+ANCHORS_1024: tuple[Bucket, ...] = tuple((2 * height, 2 * width) for height, width in ANCHORS_512)
 TEXT: Bucket = (0, 0)  # of records without a picture: no pixels
-ANCHORS = {256: ANCHORS_256, 512: ANCHORS_512}
+ANCHORS = {256: ANCHORS_256, 512: ANCHORS_512, 1024: ANCHORS_1024}
 MAX_CROP_LOSS = 0.2  # of the ILLUME+ release
 
 
@@ -63,7 +64,7 @@ def parse(text: str) -> list[Bucket]:
     for item in text.split(","):
         height, _, width = item.partition("x")
         if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-            raise DataError(f"buckets: '{text}', expected 256, 512 or a list like 64x64,48x64 (height x width).")
+            raise DataError(f"buckets: '{text}', expected 256, 512, 1024 or a list like 64x64,48x64 (height x width).")
         buckets.append((int(height), int(width)))
     return buckets
 
@@ -83,7 +84,7 @@ def picture_streams(
     """Config streams of the shape class 'picture', one a bucket.
 
     Args:
-      resolution: 256 or 512 for the 11 anchors, or the (height, width) buckets themselves.
+      resolution: 256, 512 or 1024 for the 11 anchors, or the (height, width) buckets themselves.
       batch_size: global rows of a batch, the same for every bucket.
       shares: how many batches of a block come from each bucket; a dict leaves out the buckets that it does not name.
       high: long edge of the pictures' high-resolution copies; 0 for none.

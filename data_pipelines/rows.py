@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shape classes: what a row of a batch holds and how it is made from an Example (contract 3).
 
-picture    image, and where the stream has `high`, the same crop at a long edge of so many pixels
+picture    image, and where the stream has `high`, the same crop at a long edge of so many pixels; where it has
+           `tokens`, the same at that share of its sides, for a tokenizer
 objects    image, and what stands where in it: category and attributes as numbers, boxes
 codes      picture's, and the codes that `prepare codes` stored with the record; crop and flip must be off
 language   conversations, one or several packed into a row, and the pictures that they show (language.py)
@@ -38,7 +39,15 @@ def picture_fields(stream: dict) -> Fields:
     found: Fields = {"image": ((*bucket, 3), np.uint8)}
     if stream.get("high"):
         found["high"] = ((*buckets.high_size(bucket, stream["high"]), 3), np.uint8)
+    if low_size(stream) != bucket:
+        found["low"] = ((*low_size(stream), 3), np.uint8)
     return found
+
+
+def low_size(stream: dict) -> tuple[int, int]:
+    """(height, width) at which a stream's tokenizer reads its pictures: its share `tokens` of the bucket's sides."""
+    share = stream.get("tokens", 1.0)
+    return round(share * stream["height"]), round(share * stream["width"])
 
 
 def objects_fields(stream: dict) -> Fields:
@@ -114,6 +123,8 @@ def piece(example: Example, stream: dict, **options) -> Any:
     out = {"image": image}
     if stream.get("high"):
         out["high"] = placement.cut(original, buckets.high_size(bucket, stream["high"]))
+    if low_size(stream) != bucket:
+        out["low"] = placement.cut(original, low_size(stream))
     if stream["shape_class"] == "objects":
         out |= _objects(example, placement, bucket)
     if stream["shape_class"] == "codes":

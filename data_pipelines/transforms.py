@@ -191,8 +191,9 @@ class Fit:
         return height, width
 
     def back(self, canvas: np.ndarray) -> np.ndarray:
-        """A bucket's canvas uint8 [H, W, 3] -> the picture at its own size."""
-        return np.asarray(resized(Image.fromarray(canvas[: self.inside[0], : self.inside[1]]), self.size))
+        """A canvas of the bucket's aspect ratio, uint8 [H, W, 3] -> the picture at its own size."""
+        height, width = self.inside_of(canvas.shape[:2])
+        return np.asarray(resized(Image.fromarray(canvas[:height, :width]), self.size))
 
 
 def fit(height: int, width: int, among: Sequence[buckets.Bucket], name: str = "image") -> Fit:

@@ -5,6 +5,7 @@
     python -m focus_jax.benchmark tokenizer     steps of tokenizer and image encoders beside torch, on CPU
     python -m focus_jax.benchmark language      train step and decoding of Qwen2.5 beside transformers, on CPU
     python -m focus_jax.benchmark segmentation  Mask2Former's decoders beside transformers, on CPU
+    python -m focus_jax.benchmark diffusion     the UNet's blocks and a sampling loop beside diffusers, on CPU
     python -m focus_jax.benchmark codes         memory of the nearest-code search, and whether it is exact
     python -m focus_jax.benchmark data          the loader beside a torch DataLoader
     python -m focus_jax.benchmark world         scenes of the world a second
@@ -29,11 +30,12 @@ NAMES = (
     "tokenizer",
     "language",
     "segmentation",
+    "diffusion",
     "codes",
     "data",
     "world",
 )  # modules of focus_jax.benchmarks with main(argv) -> figures
-CPU_ONLY = ("tokenizer", "language", "segmentation")  # peers that are measured on CPU
+CPU_ONLY = ("tokenizer", "language", "segmentation", "diffusion")  # peers that are measured on CPU
 
 
 def main(argv: Sequence[str] | None = None) -> None:

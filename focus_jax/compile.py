@@ -11,6 +11,7 @@ Needs libtpu (`pip install focus_jax[tpu]`) and no TPU. `--topology=cpu:8` takes
 """
 
 import argparse
+import collections
 import json
 import math
 import os
@@ -75,15 +76,22 @@ def all_streams(config: Any) -> list[dict[str, Any]]:
 
 
 def stream_named(config: Any, name: str) -> dict[str, Any]:
-    """The sub-stream "PHASE/HxW/CLASS" or, where one class alone has that shape, "PHASE/HxW". Raises: UserError."""
+    """The sub-stream "PHASE/HxW", where several have that shape "PHASE/HxW/CLASS", and where several of a class have
+    it "PHASE/HxW/CLASS@TOKENS". Raises: UserError."""
     streams = all_streams(config)
-    found = [s for s in streams if name in (shape_name(s), f"{shape_name(s)}/{s['shape_class']}")]
+    found = [s for s in streams if name in _names(s)]
     if len(found) == 1:
         return found[0]
-    shared = [s for s in streams if sum(shape_name(other) == shape_name(s) for other in streams) > 1]
-    names = ", ".join(shape_name(s) + (f"/{s['shape_class']}" if s in shared else "") for s in streams)
+    given = collections.Counter(n for s in streams for n in _names(s))
+    names = ", ".join(next((n for n in _names(s) if given[n] == 1), _names(s)[-1]) for s in streams)
     said = f"{len(found)} streams have this shape" if found else "the config has no such shape"
     raise UserError(f"--shape={name}: {said}, expected one of {names}.")
+
+
+def _names(stream: Mapping[str, Any]) -> list[str]:
+    """What a sub-stream may be called, the shortest first."""
+    of_class = f"{shape_name(stream)}/{stream['shape_class']}"
+    return [shape_name(stream), of_class, f"{of_class}@{stream.get('tokens', 1.0):g}"]
 
 
 def shape_name(stream: Mapping[str, Any]) -> str:

@@ -40,6 +40,12 @@ Out of a run, one of its steps, or such a file:
     without the padding rows, and the tokenizer of the run's config or of --text-tokenizer. --format=illume_plus writes
     ILLUME+'s layout in the same way; its code wants mm_vision_tower in config.json, which is the release's to tell.
 
+The diffusion decoder's networks leave as folders of diffusers too, where --output names no .safetensors file:
+
+    python -m focus_jax.convert export --format=sdxl_unet --checkpoint=runs/stage1_decoder --output=unet
+
+    In torch: diffusers.UNet2DConditionModel.from_pretrained("unet"), and of sdxl_vae AutoencoderKL.
+
 Formats: dualvitok (the whole tokenizer of ILLUME+, 999 keys: tokenizer/vit, tokenizer/semantic and tokenizer/pixel; for
 a config with one branch that one, the other's keys are passed over and counted; fusion and convnext of the form focus
 have no key in it, so that config.init needs entries of their own), patchgan, vgg16 (torchvision), lpips (the whole
@@ -49,8 +55,10 @@ not), illume_plus (ILLUME+: the same, with model.mm_projector and model.vision_t
 tower out of a file of Qwen2-VL, of the tower alone or of DualViTok), mask2former and
 mask2former_detectron2 (both decoders in transformers' or detectron2's names; backbone and classes are passed over, and
 of more queries than the network has the first are taken), convnext (transformers' ConvNextBackbone),
-convnext_classifier (its ConvNextForImageClassification), convnext_timm (timm, or the trunk of open_clip's). The last
-two hold no norms of the output maps: these are set to one and zero, and counted.
+convnext_classifier (its ConvNextForImageClassification), convnext_timm (timm, or the trunk of open_clip's), sdxl_unet
+and sdxl_vae (diffusers' files), sdxl_unet_original and sdxl_vae_original (out of SDXL's single file, the rest of it
+passed over; a UNet of 4 input channels is filled up with zeros for the codes). The two ConvNeXts without output maps
+hold no norms of those: these are set to one and zero, and counted.
 Sources: .safetensors, or torch's .pth, .pt, .bin, .ckpt, read without torch and without running code from the file; a
 dictionary of tensors, or one named state_dict or model in a dictionary; of several files their .index.json.
 A key that is unknown, missing or of another shape ends the command in one sentence.
@@ -75,7 +83,7 @@ from focus_jax.sequence import identity
 from focus_jax.sequence.text import text_tokenizer
 from focus_jax.training import config as config_lib
 from focus_jax.training import store
-from focus_jax.weights import files, formats, language
+from focus_jax.weights import files, formats, language, sdxl
 
 
 def load(found: store.Catalogue, paths: Iterable[str]) -> dict[str, np.ndarray]:
@@ -112,7 +120,8 @@ def _import(args: argparse.Namespace) -> None:
         table = formats.table(name)
         llm = language.Source(name, source, config) if name in language.TABLES else None
         theirs = files.read_weights(llm.weights if llm else source)
-        ours = table.read(theirs, llm.shapes(theirs) if llm else table.shapes(config), source)
+        ours_shapes = llm.shapes(theirs) if llm else table.shapes(config)
+        ours = table.read(theirs, ours_shapes, source)
         if twice := sorted(set(flat) & set(ours)):
             raise UserError(f"--format={name}: {twice[0]} is already given by an earlier --source.")
         left_out = table.left_out(theirs, ours)
@@ -120,6 +129,8 @@ def _import(args: argparse.Namespace) -> None:
         constant = table.set_to_constants(ours)
         fixed = f", {len(constant)} of them not in the file but constants ({constant[0]}, ...)" if constant else ""
         print(f"{source}: {len(ours)} arrays, {sum(x.size for x in ours.values()):,} numbers{fixed}{passed}")
+        if zeros := table.widened(theirs, ours_shapes):
+            print(f"{source}: {', '.join(zeros)} is wider here than in the file, the rest is zero")
         if llm:
             about |= llm.about
             print(f"{source}: {llm.fit(ours, args.seed)}")
@@ -133,12 +144,18 @@ def _export(args: argparse.Namespace) -> None:
     table = formats.table(args.format)
     if args.format in language.TABLES:
         return _export_language(args)
-    output = _new_file(args.output)
+    folder = args.format in sdxl.FOLDERS and epath.Path(args.output).suffix != ".safetensors"
+    output = _new(epath.Path(args.output)) if folder else _new_file(args.output)
     found = store.catalogue(args.checkpoint, args.weights, "--checkpoint")
+    if folder and found.config is None:
+        raise UserError(f"{found.label}: has no config, which config.json is made of; name a file .safetensors.")
+    about = sdxl.FOLDERS[args.format](found.config) if folder else None
     shapes = None if found.config is None else table.shapes(found.config)
     network = found.entries if shapes is None else shapes
     theirs = table.write(load(found, table.covered(found.entries, network)), shapes)
-    files.write_weights(output, theirs, {"format": "pt"})
+    files.write_weights(output / sdxl.FILE if folder else output, theirs, {"format": "pt"})
+    if about is not None:
+        (output / "config.json").write_text(json.dumps(about, indent=2) + "\n")  # makes the folder whole
     print(f"wrote {output}: {len(theirs)} arrays, {sum(x.size for x in theirs.values()):,} numbers")
     for remark in table.remarks(found.entries, network):
         print(f"{output}: {remark}")

@@ -143,6 +143,64 @@ class Model:
 
         return Drawer(self)
 
+    # ------------------------------------------------------------------------------------------------------ diffusion
+    def diffuse(
+        self,
+        codes: Mapping[str, np.ndarray] | None,
+        size: tuple[int, int],
+        *,
+        seeds: Sequence[int],
+        show: Any = None,
+        **options: Any,
+    ) -> np.ndarray:
+        """Pictures uint8 [B, H, W, 3] of size (H, W) out of codes [B, h, w] by branch, as `encode` gives them at this
+        size or a part of it; None for a model that knows no codes. One seed a picture.
+
+        options: fields of inference.diffusion.Options. show: called with the steps done and pictures as far as they
+        are. Raises: UserError, also for a model without a diffusion decoder.
+        """
+        from focus_jax.inference.diffusion import Options
+
+        found = None if codes is None else self._checked(codes, None)[0]
+        return self._diffuser(found, tuple(size), seeds=seeds, options=Options(**options), show=show)
+
+    def drawn_sizes(self, scale: int = 1) -> list[tuple[int, int]]:
+        """(height, width) of pictures whose codes the diffusion decoder can draw at `scale` times their size."""
+        return self._diffuser.sizes(scale)
+
+    def autoencode(self, images: np.ndarray) -> np.ndarray:
+        """uint8 [B, H, W, 3] through the diffusion decoder's autoencoder and back: its best. Raises: UserError."""
+        return self._diffuser.autoencode(_pictures("images", images))
+
+    def redraw(
+        self,
+        images: np.ndarray,
+        masks: np.ndarray | None = None,
+        *,
+        seeds: Sequence[int],
+        tokens: float = 1.0,
+        **options: Any,
+    ) -> np.ndarray:
+        """Pictures uint8 [B, H, W, 3] through their codes and the diffusion decoder, the same shape; one seed each.
+
+        tokens: share of their sides at which they are tokenized. options: as of `diffuse`. Raises: UserError.
+        """
+        if masks is not None:
+            raise UserError(f"{self.label}: this decoder draws under no mask, expected none.")
+        images = _pictures("images", images)
+        size = images.shape[1], images.shape[2]
+        low = images
+        if tokens != 1:
+            small = round(tokens * size[0]), round(tokens * size[1])
+            low = np.stack([np.asarray(transforms.resized(Image.fromarray(x), small)) for x in images])
+        return self.diffuse(self.encode(low, images if self.high else None), size, seeds=seeds, **options)
+
+    @functools.cached_property
+    def _diffuser(self) -> Any:
+        from focus_jax.inference.diffusion import Diffuser
+
+        return Diffuser(self)
+
     def session(self, **options: Any) -> Any:
         """A conversation of several turns: session.stream(text, pictures) gives an answer piece by piece."""
         return self.talk.session(**options)
@@ -213,6 +271,14 @@ class Model:
         size: (H, W), needed only where there are no pixel codes. Raises: UserError for codes that are missing, out of
         range, or of grids that do not belong together.
         """
+        batch, size, leading = self._checked(codes, size)
+        images = self._run("decode", batch, grid=tuple(side // self._tokenizer.stride for side in size))
+        return images if leading else images[0]
+
+    def _checked(
+        self, codes: Mapping[str, np.ndarray], size: tuple[int, int] | None
+    ) -> tuple[dict[str, np.ndarray], tuple[int, int], tuple[int, ...]]:
+        """(codes [B, h, w] by branch, (H, W) of the picture that they are of, what leads their shapes: (B,) or ())."""
         branches, arrays = self._tokenizer.branches, {name: np.asarray(x) for name, x in codes.items()}
         if set(arrays) != set(branches):
             raise UserError(f"codes: {', '.join(arrays) or 'none'}, expected those of {', '.join(branches)}.")
@@ -224,7 +290,8 @@ class Model:
                     f"codes: expected {name} codes from 0 to {branches[name].codes - 1}, found {x.min()} to {x.max()}."
                 )
         if "pixel" in arrays:
-            size = tuple(side * self._tokenizer.stride for side in arrays["pixel"].shape[-2:])
+            h, w = arrays["pixel"].shape[-2:]
+            size = h * self._tokenizer.stride, w * self._tokenizer.stride
         if size is None:
             raise UserError("codes: semantic codes alone do not tell the picture's size, expected a size.")
         leading = arrays[next(iter(branches))].shape[:-2]
@@ -234,9 +301,7 @@ class Model:
                     f"codes: {name} {list(arrays[name].shape)}, expected {[*leading, *grid]} for a picture of "
                     f"{size[0]} x {size[1]} pixels."
                 )
-        batch = {name: (x if leading else x[None]).astype(np.int32) for name, x in arrays.items()}
-        images = self._run("decode", batch, grid=tuple(side // self._tokenizer.stride for side in size))
-        return images if leading else images[0]
+        return {name: (x if leading else x[None]).astype(np.int32) for name, x in arrays.items()}, size, leading
 
     def codebooks(self) -> dict[str, np.ndarray]:
         """The vectors of each branch's codes, [codes, code_dim] float32."""

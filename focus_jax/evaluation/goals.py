@@ -120,6 +120,22 @@ STAGES: dict[str, Stage] = {
         (
             Figure("psnr_gap", "how far one sample falls short of the tokenizer's own decoder", 4.0, 3.0, LOWER, "dB"),
             Figure("psnr_gap_mean8", "the same for the mean of eight samples", 2.0, 1.0, LOWER, "dB"),
+            Figure("psnr", "closeness of one sample to the picture whose codes it is drawn from", unit="dB"),
+            Figure("movq_psnr", "the same of the tokenizer's own decoder", unit="dB"),
+            Figure("vae_psnr", "closeness of what the autoencoder gives back, without codes", unit="dB"),
+            Figure(
+                "readback_colour",
+                "objects whose colour the checker reads off the sample",
+                Goal(-0.03, above="movq_readback_colour"),
+                Goal(-0.03, above="movq_readback_colour"),
+            ),
+            Figure(
+                "readback_shape",
+                "objects whose shape it reads off",
+                Goal(-0.05, above="movq_readback_shape"),
+                Goal(-0.05, above="movq_readback_shape"),
+            ),
+            Figure("movq_readback_*", "the same of the tokenizer's own decoder"),
         ),
     ),
     "stage2": Stage(

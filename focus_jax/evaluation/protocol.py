@@ -130,6 +130,15 @@ class Model(Protocol):
     ) -> Edited:
         """Does one instruction to each picture, uint8 [B, H, W, 3]; regions: bool [H, W] where the place is given."""
 
+    def autoencode(self, images: np.ndarray) -> np.ndarray:
+        """uint8 [B, H, W, 3] through the diffusion decoder's autoencoder and back, same shape and dtype."""
+
+    def diffuse(
+        self, codes: dict[str, np.ndarray], size: tuple[int, int], *, seeds: list[int], **options: Any
+    ) -> np.ndarray:
+        """What `encode` gave, drawn by the diffusion decoder: pictures uint8 [B, *size, 3]; the same codes, seed and
+        options (inference.diffusion.Options) give the same."""
+
     def redraw(self, images: np.ndarray, masks: np.ndarray | None = None, *, seeds: list[int]) -> np.ndarray:
         """What `generate`, or under masks (bool [B, H, W]) `edit`, draws from the pictures' own codes: its best.
 
@@ -140,6 +149,7 @@ class Model(Protocol):
 METHODS = (
     *("encode", "decode", "semantic_features", "reconstruct"),
     *("chat", "choose", "segment", "segment_video", "code_costs", "write_codes", "generate", "edit", "redraw"),
+    *("autoencode", "diffuse"),
 )
 
 
@@ -306,6 +316,25 @@ class Checked:
 
         parts = [batch(rows, count) for rows, count in self._batches(len(images))]
         return Edited(*(np.concatenate(x) for x in zip(*parts)))
+
+    def autoencode(self, images: np.ndarray) -> np.ndarray:
+        def batch(rows):
+            found = self._call("autoencode")(images[rows])
+            self._array("autoencode", "images", found, np.uint8, images[rows].shape)
+            return found
+
+        return np.concatenate([batch(rows)[:count] for rows, count in self._batches(len(images))])
+
+    def diffuse(
+        self, codes: dict[str, np.ndarray], size: tuple[int, int], *, seeds: Sequence[int], **options: Any
+    ) -> np.ndarray:
+        def batch(rows):
+            some = {name: x[rows] for name, x in codes.items()}
+            found = self._call("diffuse")(some, size, seeds=[seeds[i] for i in rows], **options)
+            self._array("diffuse", "images", found, np.uint8, (len(rows), *size, 3))
+            return found
+
+        return np.concatenate([batch(rows)[:count] for rows, count in self._batches(len(seeds))])
 
     def redraw(self, images: np.ndarray, masks: np.ndarray | None = None, *, seeds: Sequence[int]) -> np.ndarray:
         def batch(rows):

@@ -157,8 +157,8 @@ class Evaluator:
                 out |= self._probe(Features(checked, drawn(train, c.side, high)), features)
         notes = [""] * len(images)
         if scenes is not None:
-            found, notes = _readback(scenes, given_back)
-            original, _ = _readback(scenes, images)
+            found, notes = readback(scenes, given_back)
+            original, _ = readback(scenes, images)
             out |= found
             self.baselines |= {k: {"of the originals": v[0]} for k, v in original.items()}
         rows = [(images[i], given_back[i], notes[i]) for i in held_out.spread(len(images), c.shown)]
@@ -192,7 +192,7 @@ class Evaluator:
         return out
 
 
-def _readback(scenes: Sequence[Scene], images: np.ndarray) -> tuple[dict[str, Figure], list[str]]:
+def readback(scenes: Sequence[Scene], images: np.ndarray) -> tuple[dict[str, Figure], list[str]]:
     """Figures readback_NAME, and of every picture how many of its things are read right."""
     rows = [scores.readback(scene, checker.read(x, scene.preset)) for scene, x in zip(scenes, images)]
     right = [f"{row['object'][0] / 2:.0f} of {len(scene.things)} objects" for scene, row in zip(scenes, rows)]

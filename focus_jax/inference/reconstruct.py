@@ -6,7 +6,7 @@ import dataclasses
 import io
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,8 @@ FIELDS = ("fingerprint", "size", "bucket", "inside")  # of a file of codes, besi
 @dataclasses.dataclass(frozen=True)
 class Reconstruction:
     """name: of the picture; codes: int32 [h, w] by branch; picture: uint8 [H, W, 3] at its own size; original: the
-    bucket's canvas that was encoded, canvas: what came back; original is None where codes were read from a file."""
+    bucket's canvas that was encoded, canvas: what came back, of that size or a multiple; original is None where codes
+    were read from a file."""
 
     name: str
     fit: Fit
@@ -40,12 +41,21 @@ class Reconstruction:
 
     @property
     def psnr(self) -> float | None:
-        """dB over the picture's part of the canvas, values read as [0, 1]."""
-        if self.original is None:
+        """dB over the picture's part of the canvas, values read as [0, 1]; None where the two are not of one size."""
+        if self.original is None or self.canvas.shape != self.original.shape:
             return None
         height, width = self.fit.inside
         pair = (x[None, :height, :width] for x in (self.original, self.canvas))
         return float(figures.psnr(*pair)[0])
+
+
+# Draws canvases uint8 [B, H, W, 3] out of codes int32 [B, h, w] by branch, of pictures of a bucket, named each.
+Draw = Callable[[dict[str, np.ndarray], buckets.Bucket, Sequence[str]], np.ndarray]
+
+
+def by_tokenizer(model: Any) -> Draw:
+    """Drawing by the tokenizer's own decoder."""
+    return lambda codes, bucket, names: model.decode(codes, bucket)
 
 
 def buckets_of(config: Any) -> list[buckets.Bucket]:
@@ -54,32 +64,34 @@ def buckets_of(config: Any) -> list[buckets.Bucket]:
 
 
 def reconstruct(
-    model: Any, pictures: Iterable[tuple[str, Image.Image, Fit]], batch_size: int
+    model: Any, pictures: Iterable[tuple[str, Image.Image, Fit]], batch_size: int, draw: Draw | None = None
 ) -> Iterator[Reconstruction]:
     """Whole pictures: resized to fit their bucket, padded with the mean colour, back to their own sizes.
 
     Args:
-      model: from focus_jax.load. pictures: (name, RGB picture, where it goes). batch_size: of one bucket.
+      model: from focus_jax.load. pictures: (name, RGB picture, where it goes). batch_size: of one bucket. draw: default
+        by_tokenizer.
 
     Yields: a Reconstruction each, in the order in which buckets fill up.
     """
+    draw = draw or by_tokenizer(model)
     waiting: dict[buckets.Bucket, list[tuple[str, Fit, np.ndarray, np.ndarray | None]]] = {}
     for name, image, fit in pictures:
         canvas = fit.canvas(image)
         rows = waiting.setdefault(fit.bucket, [])
         rows.append((name, fit, canvas, fit.canvas(image, model.high) if model.high else None))
         if len(rows) == batch_size:
-            yield from _batch(model, waiting.pop(fit.bucket), batch_size)
+            yield from _batch(model, waiting.pop(fit.bucket), batch_size, draw)
     for rows in waiting.values():
-        yield from _batch(model, rows, batch_size)
+        yield from _batch(model, rows, batch_size, draw)
 
 
-def _batch(model: Any, rows: list, batch_size: int) -> Iterator[Reconstruction]:
+def _batch(model: Any, rows: list, batch_size: int, draw: Draw) -> Iterator[Reconstruction]:
     """Rows of one bucket, filled up with the last one so that every batch has one shape."""
     filled = rows + rows[-1:] * (batch_size - len(rows))
     images = np.stack([row[2] for row in filled])
     codes = model.encode(images, np.stack([row[3] for row in filled]) if model.high else None)
-    back = model.decode(codes, images.shape[1:3])
+    back = draw(codes, rows[0][1].bucket, [row[0] for row in filled])
     for i, (name, fit, canvas, _) in enumerate(rows):
         yield Reconstruction(name, fit, {k: x[i] for k, x in codes.items()}, fit.back(back[i]), back[i], canvas)
 
@@ -93,8 +105,9 @@ def save_codes(path: epath.PathLike, found: Reconstruction, fingerprint: str) ->
     epath.Path(path).write_bytes(buffer.getvalue())
 
 
-def from_codes(model: Any, name: str, path: epath.PathLike) -> Reconstruction:
-    """The picture of a file by `save_codes`. Raises: UserError for another file or another tokenizer's codes."""
+def from_codes(model: Any, name: str, path: epath.PathLike, draw: Draw | None = None) -> Reconstruction:
+    """The picture of a file by `save_codes`; draw: default by_tokenizer. Raises: UserError for another file or another
+    tokenizer's codes."""
     try:
         with np.load(io.BytesIO(epath.Path(path).read_bytes()), allow_pickle=False) as file:
             held = {key: file[key] for key in file.files}
@@ -111,10 +124,10 @@ def from_codes(model: Any, name: str, path: epath.PathLike) -> Reconstruction:
     if fit.inside != inside:
         raise UserError(f"{path}: size {size}, bucket {bucket} and inside {inside} do not belong together.")
     try:
-        canvas = model.decode(held, bucket)
+        (canvas,) = (draw or by_tokenizer(model))({k: x[None] for k, x in held.items()}, bucket, [name])
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    if canvas.shape[:2] != bucket:
+    if canvas.shape[0] * bucket[1] != canvas.shape[1] * bucket[0]:
         raise UserError(f"{path}: grids of {canvas.shape[0]} x {canvas.shape[1]} pixels, expected the bucket {bucket}.")
     return Reconstruction(name, fit, held, fit.back(canvas), canvas, None)
 

@@ -195,6 +195,10 @@ class DualTokenizer(nn.Module):
         grid: (h, w) of the decoder's code map; that of the pixel codes where there are such.
         Raises: UserError for branches that are missing or not this tokenizer's.
         """
+        return self.decode(self.map_of(indices, grid))
+
+    def map_of(self, indices: Mapping[str, jax.Array], grid: tuple[int, int] | None = None) -> jax.Array:
+        """Code indices as in `indices_to_images` -> the code map [B, *grid, semantic_dim + code_dim]."""
         if set(indices) != set(self.branches):
             raise UserError(
                 f"tokenizer: codes of the branches {', '.join(sorted(indices)) or 'none'}, expected "
@@ -203,7 +207,7 @@ class DualTokenizer(nn.Module):
         if grid is None and "pixel" not in indices:
             raise UserError("tokenizer: semantic codes alone do not tell the picture's size, expected a grid")
         codes = {name: branch.quantizer.indices_to_codes(indices[name]) for name, branch in self.branches.items()}
-        return self.decode(self.code_map(codes, grid or indices["pixel"].shape[1:]))
+        return self.code_map(codes, grid or indices["pixel"].shape[1:])
 
     def __call__(
         self,

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from focus_jax.errors import UserError
 from focus_jax.models.layers import GroupNorm
 from focus_jax.models.parameters import Conv, at_block_boundary
+from focus_jax.models.resampling import KINDS
 from focus_jax.models.simvq import SimVQ
 from focus_jax.models.stack import call_layer, remat_policy, run_stack
 from focus_jax.ops.resize import nearest, pixel_shuffle, pixel_unshuffle
@@ -85,34 +86,6 @@ class AttnBlock(nn.Module):
         return at_block_boundary(x + conv(name="proj_out")(y))
 
 
-class DCDown(nn.Module):
-    """[B, H, W, C] -> [B, H/2, W/2, C]: conv3 to C/4 and pixel-unshuffle, plus the 2x2 average of each channel."""
-
-    dtype: Any = jnp.float32
-    param_dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        b, h, w, c = x.shape
-        y = Conv(c // 4, dtype=self.dtype, param_dtype=self.param_dtype, name="conv")(x)
-        # Unshuffled channels averaged in consecutive fours are a 2x2 average pool when the width stays.
-        pooled = x.reshape(b, h // 2, 2, w // 2, 2, c).mean(axis=(2, 4))
-        return at_block_boundary(pixel_unshuffle(y, 2) + pooled)
-
-
-class DCUp(nn.Module):
-    """[B, H, W, C] -> [B, 2H, 2W, C]: conv3 to 4C and pixel-shuffle, plus nearest enlargement."""
-
-    dtype: Any = jnp.float32
-    param_dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        b, h, w, c = x.shape
-        y = Conv(4 * c, dtype=self.dtype, param_dtype=self.param_dtype, name="conv")(x)
-        return at_block_boundary(pixel_shuffle(y, 2) + nearest(x, (2 * h, 2 * w)))
-
-
 class Layer(nn.Module):
     """A ResBlock and, on attention levels, an AttnBlock: what a level repeats."""
 
@@ -131,13 +104,13 @@ class Layer(nn.Module):
 
 
 class Level(nn.Module):
-    """`blocks` layers of one width and then a DC block, if any; layers of equal shape are one nn.scan stack."""
+    """`blocks` layers of one width and then a change of size, if any; layers of equal shape are one nn.scan stack."""
 
     width: int
     blocks: int
     attention: bool
     groups: int
-    resample: str  # "down", "up" or ""
+    resample: str  # of resampling.KINDS, or ""
     spatial: bool = False
     scan: bool = False
     remat: str = "none"
@@ -154,8 +127,8 @@ class Level(nn.Module):
             first = 1
         x = run_stack(make, x, *zq, count=self.blocks - first, first=first, scan=self.scan, remat=self.remat)
         if self.resample:
-            block = DCDown(**types, name="downsample") if self.resample == "down" else DCUp(**types, name="upsample")
-            x = call_layer(block, x, remat=self.remat)
+            name = "downsample" if self.resample.endswith("down") else "upsample"
+            x = call_layer(KINDS[self.resample](**types, name=name), x, remat=self.remat)
         return x
 
 
@@ -218,7 +191,7 @@ class Encoder(nn.Module):
         x = pixel_unshuffle(images.astype(self.dtype), self.patch)
         x = at_block_boundary(Conv(self.widths[0], **types, name="conv_in")(x))
         for i, width in enumerate(self.widths):
-            down = "down" if i < len(self.widths) - 1 else ""
+            down = "dc_down" if i < len(self.widths) - 1 else ""
             x = Level(
                 width,
                 self.blocks,
@@ -279,7 +252,7 @@ class Decoder(nn.Module):
                 self.blocks,
                 i in self.attention_levels,
                 self.groups,
-                "up" if i else "",
+                "dc_up" if i else "",
                 True,
                 self.scan,
                 self.remat,

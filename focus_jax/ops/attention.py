@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Attention: full, of encoders and of queries on maps; causal, of the language model; logits and softmax in float32.
 
-Long rows of the language model take a kernel where the program is compiled for a TPU or a GPU (flash_attention.py).
+Long rows of the language model and of the UNet take a kernel where the program is compiled for a TPU or a GPU
+(flash_attention.py).
 """
 
 from __future__ import annotations
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +29,16 @@ def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None =
         logits = jnp.where(mask, logits, jnp.finfo(jnp.float32).min)
     weights = jax.nn.softmax(logits, axis=-1).astype(q.dtype)
     return jnp.einsum("bhnm,bmhd->bnhd", weights, v)
+
+
+def self_attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    """`attention` of positions to each other, [B, N, heads, d] all three, for rows that may be long."""
+    if not flash_attention.serves(q.shape[1]):
+        return attention(q, k, v)
+    segments = jnp.ones(q.shape[:2], jnp.int32)
+    forms = dict(tpu=flash_attention.splash, cuda=flash_attention.triton)
+    forms = {name: functools.partial(form, causal=False) for name, form in forms.items()}
+    return jax.lax.platform_dependent(q, k, v, segments, **forms, default=lambda q, k, v, _: attention(q, k, v))
 
 
 def causal_attention(

@@ -123,14 +123,19 @@ def _ask(writer: Writer, instruction: str, images: int = 1, size: tuple[int, int
     return writer.text(instruction)
 
 
-def _masks(writer: Writer, answer: str | None) -> Writer:
-    """The assistant's turn: names, the marker, mask tokens. None: the answer is to be written."""
+def _masks(writer: Writer, answer: str | None, condition: int = 0) -> Writer:
+    """The assistant's turn: names, the marker, mask tokens. None: the answer is to be written.
+
+    condition: the one that the answer belongs to, too. What words mean is known where they have been thought about:
+    E_P of "the circle left of the square" knows the circle once the answer has said "small red circle", for at the
+    words themselves nothing behind them is seen.
+    """
     _open(_close(writer), "assistant")
     if answer is None:
         return writer
     if answer:
-        writer.text(answer, learn=True)
-    return writer.special(vocab.SEG, learn=True).masks()
+        writer.text(answer, learn=True, condition=condition)
+    return writer.special(vocab.SEG, learn=True, condition=condition).masks()
 
 
 def names(found: Sequence[str]) -> str:
@@ -158,13 +163,14 @@ def segment_classes(
 def segment_words(
     writer: Writer, words: str, answer: str | None, *, reasoning: bool = False, images: int = 1, end: bool = True
 ) -> Writer:
-    """Referring segmentation, or by a description that has to be thought about; the words are condition 1."""
+    """Referring segmentation, or by a description that has to be thought about; the words and the answer are condition
+    1."""
     if not words.strip():
         raise UserError("words: empty, expected a description of what to segment.")
     _ask(writer, REASONING if reasoning else REFERRING, images)
     condition = writer.condition()
     writer.text(f' "{words}"', condition=condition).special(vocab.SEG, condition=condition)
-    return _end(_masks(writer, answer), answer, end)
+    return _end(_masks(writer, answer, condition), answer, end)
 
 
 def segment_regions(writer: Writer, regions: int, answer: str | None, *, images: int = 1, end: bool = True) -> Writer:
@@ -219,7 +225,7 @@ def edit(
     _ask(writer, EDIT, size=size)
     condition = writer.condition()
     writer.text(f" {instruction}", condition=condition).special(vocab.SEG, condition=condition)
-    _masks(writer, answer)
+    _masks(writer, answer, condition)
     return writer if answer is None else _draw(writer, size, codes)
 
 

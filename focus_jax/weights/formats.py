@@ -15,6 +15,7 @@ from focus_jax.weights import (
     patchgan,
     qwen2,
     qwen2_vl,
+    sdxl,
     vgg16,
 )
 from focus_jax.weights.table import Table
@@ -25,6 +26,7 @@ TABLES = {
         *(dualvitok.TABLE, patchgan.TABLE, vgg16.TABLE, lpips.TABLE, lpips.LIN, inception.TABLE),
         *(qwen2.TABLE, illume_plus.TABLE, qwen2_vl.VISION, convnext.BACKBONE, convnext.CLASSIFIER, convnext.TIMM),
         *(mask2former.TRANSFORMERS, mask2former.DETECTRON),
+        *(sdxl.UNET, sdxl.UNET_ORIGINAL, sdxl.VAE_DIFFUSERS, sdxl.VAE_ORIGINAL),
     )
 }
 

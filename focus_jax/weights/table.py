@@ -130,6 +130,8 @@ class Table:
     that value there. Reading sets them, `set_to_constants` lists them so that a caller can say so, and writing refuses
     any other value.
     pieces: what a network may lack. Reading passes over the keys of such a piece, as over `others`.
+    wider: (path of ours, axis) of parameters that a network may have more of along that axis than a file does; reading
+    fills them up with zeros, `widened` lists them so that a caller can say so.
     beyond: (prefix of paths of ours, sentence) of a network's parts that the format knows nothing of; a caller who
     writes a file for such a network says the sentence.
     """
@@ -143,6 +145,7 @@ class Table:
     constants: tuple[tuple[str, float], ...] = ()
     pieces: tuple[Piece, ...] = ()
     beyond: tuple[tuple[str, str], ...] = ()
+    wider: tuple[tuple[str, int], ...] = ()
 
     def lacks(self, paths: Iterable[str]) -> list[Piece]:
         """Pieces of which a network with these paths of ours has nothing."""
@@ -175,6 +178,19 @@ class Table:
     def set_to_constants(self, paths: Iterable[str]) -> list[str]:
         """Paths of ours that `constants` names."""
         return [path for path in paths if self.constant(path) is not None]
+
+    def widened(self, source: Mapping[str, Any], shapes: Mapping[str, Shape]) -> list[str]:
+        """Paths of ours that `wider` names and that are wider than in a file with these arrays."""
+        prefix, out = self.prefix_of(source), []
+        for path, axis in self.wider:
+            pair = self.their_key(path)
+            if pair is None or path not in shapes or prefix + pair[0] not in source:
+                continue
+            theirs = tuple(source[prefix + pair[0]].shape)
+            narrow = lambda n, path=path, axis=axis: tuple(shapes[path][:axis]) + (n,) + tuple(shapes[path][axis + 1 :])
+            if theirs in (pair[1].transform.their_shape(narrow(n)) for n in range(1, shapes[path][axis])):
+                out.append(path)
+        return out
 
     def left_out(self, keys: Iterable[str], paths: Iterable[str] = ()) -> list[str]:
         """Keys that a network with these paths of ours has no use for, though the format knows them: those that
@@ -239,8 +255,14 @@ class Table:
         if missing:
             raise UserError(f"{where}: format {self.name} expects keys that are missing: {_list(missing)}")
         ours: dict[str, np.ndarray] = {}
+        widened = self.widened(source, shapes)
         for key, (path, index, rule, shape) in expected.items():
             array = source[key]
+            if path in widened:
+                array = rule.transform.to_ours(array)
+                lacking = [(0, n - m) for n, m in zip(shapes[path], array.shape)]
+                ours[path] = np.pad(array, lacking)
+                continue
             if tuple(array.shape) != shape:
                 raise UserError(f"{where}: {key} has shape {list(array.shape)}, expected {list(shape)}")
             array = rule.transform.to_ours(array)

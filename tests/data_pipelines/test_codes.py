@@ -193,7 +193,7 @@ def test_mistakes_on_the_command_line(tokenizer_run, source, tmp_path, capsys):
     assert "this model has no tokenizer; its parts are" in refusal(tokenizer=ROOT / "assets" / "vit.safetensors")
     assert "manifest.json: is missing, expected a directory that `data_pipelines.prep" in refusal(source=tmp_path)
     assert "10 x 10 pixels, expected multiples of the stride" in refusal(buckets="10x10")
-    assert "buckets: '64', expected 256, 512 or a list like" in refusal(buckets="64")
+    assert "buckets: '64', expected 256, 512, 1024 or a list like" in refusal(buckets="64")
     assert "--batch=12: expected a multiple of the 8 devices" in refusal(batch=12)
 
 

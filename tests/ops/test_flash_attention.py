@@ -50,6 +50,18 @@ def test_a_kernel_is_the_plain_form(form, inputs, expected):
         np.testing.assert_allclose(found, plain, rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.parametrize("form", [flash_attention.splash, flash_attention.triton])
+def test_a_kernel_may_see_all(form, inputs):
+    q = inputs[0]
+    k, v = (jax.random.normal(jax.random.key(i), q.shape) for i in (4, 5))
+    ones = jnp.ones(q.shape[:2], jnp.int32)
+    plain = both(lambda q, k, v, _: attention.attention(q, k, v), (q, k, v, ones))
+    kernel = both(functools.partial(form, causal=False, interpret=True), (q, k, v, ones))
+    for found, want in zip(kernel, plain, strict=True):
+        np.testing.assert_allclose(found, want, rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(attention.self_attention(q, k, v), plain[0], rtol=1e-5, atol=1e-5)
+
+
 def test_blocks_of_queries_are_all_at_once(inputs, expected):
     q, k, v, segments = inputs
     whole = attention._causal(q, k, v, (segments, segments), None)

@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch")
 
 from focus_jax.benchmarks import torch_tokenizer as peer  # noqa: E402
 from focus_jax.models import pixel_branch as ours  # noqa: E402
+from focus_jax.models import resampling  # noqa: E402
 from focus_jax.models.dual_tokenizer import dual_tokenizer  # noqa: E402
 from focus_jax.models.simvq import SimVQ  # noqa: E402
 from focus_jax.training.parts import flatten, unflatten  # noqa: E402
@@ -61,8 +62,8 @@ def block_rules():
         "res_spatial_wider": (ours.ResBlock(96, **spatial), reference.res_block(WIDTH, 96, CODES, 32), res(True), True),
         "attn": (ours.AttnBlock(**plain), attention(0), attn(False), False),
         "attn_spatial": (ours.AttnBlock(**spatial), attention(CODES), attn(True), True),
-        "dc_down": (ours.DCDown(), reference.DiffusersBlocks.down(WIDTH), conv("m.conv", "p/m/conv"), False),
-        "dc_up": (ours.DCUp(), reference.DiffusersBlocks.up(WIDTH), conv("m.conv", "p/m/conv"), False),
+        "dc_down": (resampling.DCDown(), reference.DiffusersBlocks.down(WIDTH), conv("m.conv", "p/m/conv"), False),
+        "dc_up": (resampling.DCUp(), reference.DiffusersBlocks.up(WIDTH), conv("m.conv", "p/m/conv"), False),
     }
 
 

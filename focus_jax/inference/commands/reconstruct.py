@@ -22,8 +22,13 @@ and OUTPUT/reconstruct.json, what was done. A picture goes whole into the bucket
 with the mean colour, and back; sides under 16 pixels and aspects beyond 4:1 are refused. A file of codes among the
 inputs is decoded; codes of another tokenizer are refused.
 
+--decoder=diffusion draws with the diffusion decoder of stage 1b instead, at the size of the codes or, with --twice, at
+twice it (NAME.png has the picture's own size either way); the same seed gives the same picture. --preview=N also
+writes OUTPUT/NAME.stepI.png, what there is after every N steps.
+
   python -m focus_jax.infer reconstruct photo.jpg holiday/ --checkpoint=runs/stage1_tokenizer --output=out
   python -m focus_jax.infer reconstruct out --checkpoint=runs/stage1_tokenizer --output=again    from the codes alone
+  python -m focus_jax.infer reconstruct photo.jpg --checkpoint=runs/stage1_decoder --decoder=diffusion --output=out
 """
 
 
@@ -41,7 +46,8 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"--batch={args.batch}: expected at least 1.")
     files, output = lib.listed(args.inputs), shared.folder(args.output, lib.RECORD)
     model = focus_jax.load(args.checkpoint, weights=args.weights)
-    among = buckets.parse(args.buckets) if args.buckets else lib.buckets_of(model.config)
+    draw = _diffusion(args, model, output) if args.decoder == "diffusion" else lib.by_tokenizer(model)
+    among = buckets.parse(args.buckets) if args.buckets else _buckets(args, model)
     for height, width in among:
         try:
             model.grids(height, width)
@@ -55,10 +61,10 @@ def run(args: argparse.Namespace) -> None:
     def each():
         for name, file in stored.items():
             try:
-                yield lib.from_codes(model, name, file)
+                yield lib.from_codes(model, name, file, draw)
             except UserError as error:
                 refused.append(str(error))
-        yield from lib.reconstruct(model, lib.fitting(pictures, among, refused), args.batch)
+        yield from lib.reconstruct(model, lib.fitting(pictures, among, refused), args.batch, draw)
 
     done: list[dict[str, Any]] = []
     for found in progress("reconstruct", each(), len(files), "files"):
@@ -84,11 +90,55 @@ def run(args: argparse.Namespace) -> None:
     shared.tell(refused)
 
 
+OF_DIFFUSION = ("steps", "guidance", "scheduler", "spacing", "rescale", "eta")
+
+
+def _buckets(args: argparse.Namespace, model: Any) -> Any:
+    """Sizes that codes are made at: those of the run's last phase; for the diffusion decoder those that it draws."""
+    from focus_jax.inference import reconstruct as lib
+
+    if args.decoder != "diffusion":
+        return lib.buckets_of(model.config)
+    return model.drawn_sizes(2 if args.twice else 1)
+
+
+def _diffusion(args: argparse.Namespace, model: Any, output: Any) -> Any:
+    """Drawing by the diffusion decoder. Raises: UserError."""
+    from PIL import Image
+
+    scale = 2 if args.twice else 1
+    options = {name: getattr(args, name) for name in OF_DIFFUSION}
+
+    def draw(codes: Any, bucket: Any, names: Any) -> Any:
+        def show(step: int, pictures: Any) -> None:
+            for name, picture in dict(zip(names, pictures)).items():
+                path = output / f"{name}.step{step:03d}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("wb") as file:
+                    Image.fromarray(picture).save(file, format="PNG")
+
+        size = scale * bucket[0], scale * bucket[1]
+        seeds = [args.seed] * len(names)  # a picture's does not depend on what it is drawn with
+        return model.diffuse(codes, size, seeds=seeds, show=show, preview=args.preview, **options)
+
+    return draw
+
+
 def arguments(add: Callable[..., Any]) -> None:
     """Those of the command."""
     add("inputs", nargs="+", metavar="INPUT", help="pictures, folders of pictures, files of codes")
     add("--checkpoint", required=True, metavar="DIR", help="run directory, step directory or safetensors file")
     add("--output", required=True, metavar="DIR", help="folder to write to")
     add("--buckets", metavar="256|512|HxW,...", help="sizes to encode at (default: those of the run's last phase)")
+    add("--decoder", choices=("tokenizer", "diffusion"), default="tokenizer", help="what draws (default: tokenizer)")
+    add("--twice", action="store_true", help="diffusion: at twice the size of the codes")
+    add("--steps", type=int, default=30, help="diffusion: of the scheduler (default: 30)")
+    add("--guidance", type=float, default=1.5, help="diffusion: 1 for none (default: 1.5)")
+    add("--seed", type=int, default=0, help="diffusion: of the noise (default: 0)")
+    add("--scheduler", default="ddim", help="diffusion: ddim, ddpm, euler, euler_ancestral, dpm_solver (default: ddim)")
+    add("--spacing", default="leading", help="diffusion: leading, trailing, linspace (default: leading)")
+    add("--rescale", type=float, default=0.0, help="diffusion: share of guided deviations brought back (default: 0)")
+    add("--eta", type=float, default=0.0, help="diffusion: noise of ddim (default: 0)")
+    add("--preview", type=int, default=0, metavar="N", help="diffusion: write what there is every N steps")
     add("--batch", type=int, default=8, help="pictures of one bucket at a time (default: 8)")
     add("--weights", choices=("ema", "raw"), default="ema", help="averaged parameters where there are some, or raw")
