@@ -219,7 +219,8 @@ def test_conditions_hold_their_words_and_marker():
     said = ["".join(spelled(laid, i, i + 1) for i in np.nonzero(laid.conditions == k)[0]) for k in (1, 2, 3)]
     assert said == [" circle<|seg|>", " square<|seg|>", " background<|seg|>"] and laid.counts[2] == 3
     laid = laid_out("referring")
-    assert "".join(spelled(laid, i, i + 1) for i in np.nonzero(laid.conditions)[0]) == ' "the red one"<|seg|>none.<|seg|>'
+    said = "".join(spelled(laid, i, i + 1) for i in np.nonzero(laid.conditions)[0])
+    assert said == ' "the red one"<|seg|>none.<|seg|>'  # the answer too
     laid = laid_out("regions of a clip")
     np.testing.assert_array_equal(laid.roles[laid.conditions > 0], [Role.REGION, Role.REGION])
     np.testing.assert_array_equal(laid.conditions[laid.conditions > 0], [1, 2])
