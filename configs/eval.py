@@ -77,6 +77,8 @@ def reconstruction() -> ConfigDict:
     # The same with our paths inception/*, from the weights of pytorch-fid (--format=inception); "" = no rfid. With few
     # pictures rfid comes out too high, so that it compares only with one of as many pictures.
     c.inception = ""
+    # The same with paths clip_pictures/* and dino/* (--format=clip, --format=dino): similarities in those features.
+    c.clip = c.dino = ""
     c.shown = 16  # pictures in the report
     return c
 
@@ -99,7 +101,7 @@ def _world(evaluator: str, side: int, scenes: int = 1_000) -> ConfigDict:
 
 def world_reconstruction() -> ConfigDict:
     c = _world("reconstruction", side=64)
-    c.perceptual = c.inception = ""  # as in reconstruction
+    c.perceptual = c.inception = c.clip = c.dino = ""  # as in reconstruction
     c.probe_scenes = 4_000  # of the split train, on which probes of semantic features learn
     return c
 

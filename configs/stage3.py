@@ -75,10 +75,8 @@ def get_config(size: str = "full") -> ConfigDict:
     if tiny:
         c.assign += (("(llm|fusion_mlp|projector|adapter)/.*/kernel", "llm_matrices"),)
         c.assign += (("mask_decoder/.*/kernel", "mask_matrices"),)
-        if size == "tiny":  # half of the time of a step, and it finds the world's things as it comes
-            c.assign += (("mask_pixel_decoder/.*", "tokenizer"),)
-        else:
-            c.assign += (("mask_pixel_decoder/.*/kernel", "mask_matrices"),)
+        # Half of the time of a step, and it finds the world's things as it comes.
+        c.assign += (("mask_pixel_decoder/.*", "tokenizer"),)
         c.groups.llm = _group("adamw", 5e-4)
         c.groups.llm_matrices = _group("muon", 2e-3)
         c.groups.mask_tokens = _group("adamw", 2e-3)

@@ -163,17 +163,18 @@ class Loader:
     def once(self, split: str = "validation", phase: int = -1) -> "BatchIterator":
         """One pass over the records of a split of `data.validation`, in order, centre crops, nothing flipped.
 
-        For each distinct (shape class, H, W, batch size) of the phase: all records of all sources, the last batch
-        filled up with rows of weight 0, so shapes are those of training. A bad record keeps its row, with weight 0 and
-        bad 1. Sizes without records are left out. Raises: DataError where no size has any, or for data that cannot be
-        opened.
+        For each distinct (shape class, H, W, tokens, batch size) of the phase: all records of all sources, the last
+        batch filled up with rows of weight 0, so shapes are those of training. A bad record keeps its row, with weight
+        0 and bad 1. Sizes without records are left out. Raises: DataError where no size has any, or for data that
+        cannot be opened.
         """
         phases = [stream["phase"] for stream in self.schedule.streams]
         phase = sorted(set(phases))[phase]
         streams: dict[tuple, dict] = {}
         for stream in self.schedule.streams:
             if stream["phase"] == phase:
-                shape = (stream["shape_class"], stream["height"], stream["width"], stream["batch_size"])
+                fields = ("shape_class", "height", "width", "tokens", "batch_size")
+                shape = tuple(stream.get(field) for field in fields)
                 streams.setdefault(shape, stream)
         opened = [(stream, self._sources("validation", split, stream)) for stream in streams.values()]
         found = [(stream, [data for _, data in sources]) for stream, sources in opened if sources]

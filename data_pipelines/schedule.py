@@ -81,10 +81,11 @@ def _phase(phase: Mapping, p: int) -> tuple[int, list[dict]]:
     if not streams:
         raise DataError(f"{where}.streams: is empty, expected at least one stream.")
     for i, stream in enumerate(streams):
-        if set(stream) - {"high", "sequence", segmentation.CLASS, *GRIDS} != set(STREAM_FIELDS):
+        if set(stream) - {"high", "tokens", "sequence", segmentation.CLASS, *GRIDS} != set(STREAM_FIELDS):
             raise DataError(
                 f"{where}.streams[{i}]: has {sorted(stream)}, expected {sorted(STREAM_FIELDS)}; beside them for "
-                f"pictures high, for codes {' or '.join(GRIDS)}, for sequences sequence and, of masks, segmentation."
+                f"pictures high and tokens, for codes {' or '.join(GRIDS)}, for sequences sequence and, of masks, "
+                "segmentation."
             )
         for field, kind in (STREAM_FIELDS | {"high": int}).items():
             value = stream.get(field, 1)
@@ -95,6 +96,9 @@ def _phase(phase: Mapping, p: int) -> tuple[int, list[dict]]:
                     "0 (none) or a positive int" if not least else "a positive int" if kind is int else "a string"
                 )
                 raise DataError(f"{where}.streams[{i}].{field}: is {value!r}, expected {expected}.")
+        share = stream.get("tokens", 1.0)
+        if type(share) not in (int, float) or not 0 < share <= 1:
+            raise DataError(f"{where}.streams[{i}].tokens: is {share!r}, expected a share of the sides, 0 to 1.")
         for field in GRIDS:
             grid = stream.get(field, (1, 1))
             if not (isinstance(grid, list | tuple) and len(grid) == 2 and all(type(n) is int and n > 0 for n in grid)):

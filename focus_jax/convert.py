@@ -57,7 +57,8 @@ mask2former_detectron2 (both decoders in transformers' or detectron2's names; ba
 of more queries than the network has the first are taken), convnext (transformers' ConvNextBackbone),
 convnext_classifier (its ConvNextForImageClassification), convnext_timm (timm, or the trunk of open_clip's), sdxl_unet
 and sdxl_vae (diffusers' files), sdxl_unet_original and sdxl_vae_original (out of SDXL's single file, the rest of it
-passed over; a UNet of 4 input channels is filled up with zeros for the codes). The two ConvNeXts without output maps
+passed over; a UNet of 4 input channels is filled up with zeros for the codes), clip (CLIPModel's towers) and dino
+(ViT-S/16), which evaluate --config.clip and --config.dino read. The two ConvNeXts without output maps
 hold no norms of those: these are set to one and zero, and counted.
 Sources: .safetensors, or torch's .pth, .pt, .bin, .ckpt, read without torch and without running code from the file; a
 dictionary of tensors, or one named state_dict or model in a dictionary; of several files their .index.json.
@@ -119,6 +120,7 @@ def _import(args: argparse.Namespace) -> None:
     for name, source in zip(args.format, args.source, strict=True):
         table = formats.table(name)
         llm = language.Source(name, source, config) if name in language.TABLES else None
+        sdxl.check_beside(name, source, config)
         theirs = files.read_weights(llm.weights if llm else source)
         ours_shapes = llm.shapes(theirs) if llm else table.shapes(config)
         ours = table.read(theirs, ours_shapes, source)

@@ -5,22 +5,26 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tokenizers
+from etils import epath
+from PIL import Image
 
 from focus_jax.errors import UserError
 from focus_jax.evaluation.protocol import batches
+from focus_jax.models.clip import PictureTower, TextTower, dino
 from focus_jax.models.inception import Inception
 from focus_jax.models.perceptual import LPIPS
 from focus_jax.stages.tokenizer import to_float
 from focus_jax.training import store
 from focus_jax.training.parts import unflatten
-from focus_jax.weights import inception, vgg16
+from focus_jax.weights import clip, inception, vgg16
 
 
 def imported(file: str, part: str, shapes: Mapping[str, tuple[int, ...]], field: str) -> dict[str, Any]:
@@ -47,11 +51,95 @@ def perceptual_distance(a: np.ndarray, b: np.ndarray, file: str, batch_size: int
     return _in_batches(functools.partial(distance, params), batch_size, a, b)
 
 
-def rfid(a: np.ndarray, b: np.ndarray, file: str, batch_size: int) -> float:
-    """FID of two sets of pictures uint8 [N, H, W, 3]; file: imported weights of its Inception-v3. Raises: UserError."""
+def inception_features(images: np.ndarray, file: str, batch_size: int) -> np.ndarray:
+    """[N, 2048] of pictures uint8 [N, H, W, 3]; file: imported weights of FID's Inception-v3. Raises: UserError."""
     params = imported(file, inception.PART, inception.shapes(), "config.inception")
     features = jax.jit(lambda p, x: Inception().apply({"params": p}, to_float(x)))
-    return frechet(*(_in_batches(functools.partial(features, params), batch_size, x) for x in (a, b)))
+    return _in_batches(functools.partial(features, params), batch_size, images)
+
+
+# Side, mean and deviation of the pictures that CLIP and DINO read, and to how many pixels a side is brought first.
+_CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711), 224
+_DINO = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 256
+
+
+def clip_features(images: np.ndarray, file: str, batch_size: int) -> np.ndarray:
+    """Unit vectors [N, D] of pictures uint8 [N, H, W, 3]; file: imported weights of CLIP. Raises: UserError."""
+    return _tower(PictureTower(), clip.PICTURES, clip.clip_shapes(), images, file, "config.clip", batch_size, *_CLIP)
+
+
+def dino_features(images: np.ndarray, file: str, batch_size: int) -> np.ndarray:
+    """The same of DINO ViT-S/16."""
+    return _tower(dino(), clip.DINO, clip.dino_shapes(), images, file, "config.dino", batch_size, *_DINO)
+
+
+def clip_text_features(ids: np.ndarray, file: str, batch_size: int) -> np.ndarray:
+    """Unit vectors [N, D] of texts, int32 [N, 77] of `clip_ids`."""
+    params = imported(file, clip.TEXTS, _below(clip.clip_shapes(), clip.TEXTS), "config.clip")
+    run = jax.jit(lambda p, x: TextTower().apply({"params": p}, x))
+    return unit(_in_batches(functools.partial(run, params), batch_size, ids))
+
+
+def clip_ids(texts: Sequence[str], folder: str) -> np.ndarray:
+    """int32 [N, 77] of texts; folder: of CLIP's tokenizer.json, which the user has. Raises: UserError."""
+    path = epath.Path(folder) / "tokenizer.json"
+    try:
+        tokenizer = tokenizers.Tokenizer.from_str(path.read_text())
+    except Exception as error:  # tokenizers raises plain Exceptions
+        raise UserError(f"config.clip_tokenizer: {path} cannot be read ({error}), expected CLIP's.") from error
+    net = TextTower()
+    tokenizer.enable_truncation(net.length)
+    tokenizer.enable_padding(length=net.length, pad_id=net.end)
+    return np.array([tokenizer.encode(text).ids for text in texts], np.int32)
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    """Rows of length 1."""
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def _below(shapes: Mapping[str, tuple[int, ...]], part: str) -> dict[str, tuple[int, ...]]:
+    return {path: shape for path, shape in shapes.items() if path.startswith(f"{part}/")}
+
+
+def _tower(
+    net: PictureTower, part: str, shapes: Mapping[str, tuple[int, ...]], images: np.ndarray, file: str, field: str,
+    batch_size: int, mean: Sequence[float], deviation: Sequence[float], short: int,
+) -> np.ndarray:  # fmt: skip
+    """Pictures with a short side of `short` pixels, of which the middle is read."""
+    params = imported(file, part, _below(shapes, part), field)
+    run = jax.jit(lambda p, x: net.apply({"params": p}, (x / 255.0 - np.array(mean)) / np.array(deviation)))
+    read = np.stack([_middle(x, short, net.side) for x in images])
+    return unit(_in_batches(functools.partial(run, params), batch_size, read))
+
+
+def _middle(image: np.ndarray, short: int, side: int) -> np.ndarray:
+    """uint8 [H, W, 3] -> [side, side, 3]: the short side brought to `short` pixels (bicubic), its middle."""
+    height, width = image.shape[:2]
+    scale = short / min(height, width)
+    size = max(side, round(width * scale)), max(side, round(height * scale))
+    resized = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
+    left, top = (size[0] - side) // 2, (size[1] - side) // 2
+    return np.asarray(resized.crop((left, top, left + side, top + side)))
+
+
+def kid(a: np.ndarray, b: np.ndarray, subsets: int = 100, size: int = 1_000) -> tuple[float, float]:
+    """Squared maximum mean discrepancy of features [N, C] and [M, C] with the kernel (x y / C + 1)^3, unbiased (arXiv
+    1801.01401): its mean over random subsets, of all where there are no more, and their standard error.
+
+    Raises: ValueError for less than two rows.
+    """
+    size = min(size, len(a), len(b))
+    if size < 2:
+        raise ValueError("an unbiased estimate needs two rows")
+    random, values = np.random.default_rng(0), []
+    for _ in range(subsets if size < max(len(a), len(b)) else 1):
+        x, y = (f[random.choice(len(f), size, replace=False)].astype(np.float64) for f in (a, b))
+        kernel = lambda p, q: (p @ q.T / p.shape[1] + 1.0) ** 3
+        within = [(k.sum() - np.trace(k)) / (size * (size - 1)) for k in (kernel(x, x), kernel(y, y))]
+        values.append(sum(within) - 2.0 * kernel(x, y).mean())
+    error = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+    return float(np.mean(values)), error
 
 
 def _in_batches(function: Callable[..., jax.Array], size: int, *arrays: np.ndarray) -> np.ndarray:

@@ -88,8 +88,9 @@ class Features:
 
 class Evaluator:
     """Figures: psnr and ssim (means over pictures), psnr_of_mean_picture (every picture replaced by their mean, what a
-    model that ignores its input can reach), perceptual_random or lpips; rfid where config.inception names weights; of a
-    model with codes BRANCH_codebook_usage and _perplexity; with a semantic branch semantic_cosine, of its decoded
+    model that ignores its input can reach), perceptual_random or lpips; rfid and rkid where config.inception names
+    weights, clip_similarity and dino_similarity (cosines of picture and reconstruction) where config.clip and .dino do;
+    of a model with codes BRANCH_codebook_usage and _perplexity; with a semantic branch semantic_cosine, of its decoded
     features with the frozen tower's, and mean_feature_cosine, of one constant vector, the mean feature.
 
     On scenes of the world also readback_NAME for the names of scores.readback: what the checker reads off the
@@ -188,7 +189,13 @@ class Evaluator:
         near = networks.perceptual_distance(a, b, c.perceptual, c.batch_size)
         out = {"lpips" if c.perceptual else "perceptual_random": mean(near)}
         if c.inception:
-            out["rfid"] = networks.rfid(a, b, c.inception, c.batch_size), len(a), 0.0
+            of_a, of_b = (networks.inception_features(x, c.inception, c.batch_size) for x in (a, b))
+            value, error = networks.kid(of_a, of_b)
+            out |= {"rfid": (networks.frechet(of_a, of_b), len(a), 0.0), "rkid": (value, len(a), error)}
+        for name, features in (("clip", networks.clip_features), ("dino", networks.dino_features)):
+            if c.get(name, ""):
+                of_a, of_b = (features(x, c[name], c.batch_size) for x in (a, b))
+                out[f"{name}_similarity"] = mean(np.sum(of_a * of_b, axis=-1))
         return out
 
 

@@ -21,7 +21,7 @@ PARTS = (
     *("fusion_mlp", "projector", "adapter", "llm", "mask_tokens", "mask_pixel_decoder", "mask_decoder"),
     *("vit", "convnext", "pixel_encoder", "unet", "mask_guidance", "vae", "discriminator", "perceptual"),
     "heads",  # read-outs of stage 0, of no use afterwards
-    "inception",  # measures only; in files of its own
+    *("inception", "clip_pictures", "clip_texts", "dino"),  # they measure only; in files of their own
 )
 TRAINING_ONLY = ("discriminator", "perceptual", "heads")  # a model is whole without them
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from focus_jax.errors import UserError
 from focus_jax.weights import (
+    clip,
     convnext,
     dualvitok,
     illume_plus,
@@ -24,6 +25,7 @@ TABLES = {
     t.name: t
     for t in (
         *(dualvitok.TABLE, patchgan.TABLE, vgg16.TABLE, lpips.TABLE, lpips.LIN, inception.TABLE),
+        *(clip.CLIP, clip.DINO_VIT),
         *(qwen2.TABLE, illume_plus.TABLE, qwen2_vl.VISION, convnext.BACKBONE, convnext.CLASSIFIER, convnext.TIMM),
         *(mask2former.TRANSFORMERS, mask2former.DETECTRON),
         *(sdxl.UNET, sdxl.UNET_ORIGINAL, sdxl.VAE_DIFFUSERS, sdxl.VAE_ORIGINAL),

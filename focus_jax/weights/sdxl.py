@@ -8,7 +8,10 @@ it draws as SDXL does whatever the codes are (FOCUS section 3.5 starts there).
 
 from __future__ import annotations
 
+import json
 from typing import Any
+
+from etils import epath
 
 from focus_jax.errors import UserError
 from focus_jax.models.unet import UNet, unet
@@ -221,6 +224,24 @@ def vae_json(config: Any) -> dict[str, Any]:
         "scaling_factor": c.get("scale", 0.13025),
         "force_upcast": True,
     }
+
+
+def check_beside(name: str, source: str, config: Any) -> None:
+    """Compares what an autoencoder's config.json, where it lies beside the file, says of its latents' scale with
+    config.model.vae.scale (None: SDXL's). Raises: UserError."""
+    path = epath.Path(source).parent / "config.json"
+    if name != VAE_DIFFUSERS.name or not path.exists():
+        return
+    try:
+        given = json.loads(path.read_text()).get("scaling_factor")
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{path}: is no JSON of an autoencoder ({error}).") from error
+    expected = VAE().scale if config is None else sizes(config, "vae").get("scale", VAE().scale)
+    if given is not None and abs(float(given) - expected) > 1e-6:
+        raise UserError(
+            f"{path}: scaling_factor {given}, expected {expected}; a diffusion model would see latents of another "
+            f"size. --config with --config.model.vae.scale={given} takes it."
+        )
 
 
 FOLDERS = {UNET.name: unet_json, VAE_DIFFUSERS.name: vae_json}

@@ -129,6 +129,19 @@ def test_refusals(table):
         table.read(theirs | {key: np.zeros(99)}, shapes, "file")
 
 
+def test_an_autoencoder_of_another_scale_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"scaling_factor": 0.18215}')
+    source = str(tmp_path / "diffusion_pytorch_model.safetensors")
+    with pytest.raises(UserError, match="scaling_factor 0.18215, expected 0.13025"):
+        sdxl.check_beside("sdxl_vae", source, None)
+    other = ConfigDict({"model": {"vae": TINY_VAE | dict(scale=0.18215)}})
+    sdxl.check_beside("sdxl_vae", source, other)
+    sdxl.check_beside("sdxl_unet", source, None)
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(UserError, match="is no JSON of an autoencoder"):
+        sdxl.check_beside("sdxl_vae", source, None)
+
+
 @pytest.mark.slow
 @pytest.mark.parity
 def test_an_export_loads_in_diffusers(tmp_path, capsys):
