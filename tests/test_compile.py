@@ -161,6 +161,11 @@ def test_costliest_and_named_streams():
     said = r"5 streams have this shape, expected one of 0/64x64/language, 0/64x64/segmentation, 0/64x64/clips, "
     with pytest.raises(UserError, match=said):
         ahead.stream_named(both, "0/64x64")
+    twice = config_lib.load("configs/stage1_decoder.py")  # one class and shape, two sizes of its tokens
+    assert ahead.stream_named(twice, "0/512x512/picture@0.5")["tokens"] == 0.5
+    assert ahead.stream_named(twice, "1/1024x1024")["tokens"] == 0.5
+    with pytest.raises(UserError, match=r"2 streams have this shape, expected one of 0/512x512/picture@1, "):
+        ahead.stream_named(twice, "0/512x512/picture")
     with pytest.raises(UserError, match="--topology=cpu:99: expected cpu:N, N from 1 to 8"):
         ahead.topology_devices("cpu:99")
 

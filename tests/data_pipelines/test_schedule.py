@@ -88,6 +88,7 @@ def test_outside_the_schedule():
         ([{"steps": 3, "streams": [stream() | {"size": 3}]}], r"data.phases\[0\].streams\[0\]: has"),
         ([{"steps": 3, "streams": [stream(share="2")]}], "share: is '2', expected a positive int"),
         ([{"steps": 3, "streams": [stream(batch_size=0)]}], "batch_size: is 0, expected a positive int"),
+        ([{"steps": 3, "streams": [stream() | {"tokens": 2}]}], "tokens: is 2, expected a share of the sides"),
     ],
 )
 def test_bad_phases(phases, sentence):
