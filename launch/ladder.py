@@ -48,7 +48,7 @@ STAGES = {
     ),
     "stage3": Stage(
         {"ladder": "configs/stage3.py:tiny", "long": "configs/stage3.py:long"},
-        (("text_slots",), ("questions",), ("segmentation",), ("video",)),
+        (("text_slots",), ("questions",), ("segmentation",), ("video",), ("codes", "--config.data.scenes=200")),
         needs="assets/masks.safetensors",
     ),
 }
