@@ -118,6 +118,29 @@ def schedule(size: str) -> ConfigDict:
     return ConfigDict(sizes | dict(prediction="epsilon" if size == "full" else "v"))
 
 
+def latents_stream(
+    tokenizer: ConfigDict, vae: ConfigDict, bucket: tuple[int, int], rows: int, share: int, tokens: float
+) -> dict:
+    """A stream of stored codes, of pictures at a share `tokens` of their sides, and stored latents."""
+    height, width = bucket
+    low = round(tokens * height), round(tokens * width)
+    seen = vit_size(*low, tokenizer.vit.patch, tokenizer.vit.merge)
+    cell = tokenizer.vit.patch * tokenizer.vit.merge
+    stride = tokenizer.pixel.patch * 2 ** (len(tokenizer.pixel.encoder.widths) - 1)
+    down = vae.patch * 2 ** (len(vae.widths) - 1)
+    return {
+        "shape_class": "latents",
+        "height": height,
+        "width": width,
+        "batch_size": rows,
+        "share": share,
+        "tokens": tokens,
+        "semantic_grid": (seen[0] // cell, seen[1] // cell),
+        "pixel_grid": (low[0] // stride, low[1] // stride),
+        "latents": (height // down, width // down, 2 * vae.channels),
+    }
+
+
 def decoder(size: str) -> ConfigDict:
     """unit: pixels that stand for 512 in the list of sizes; order: how that list is read; known: how many of it the
     network knows, 12 of ILLUME+'s released decoder (stages/decoder.py)."""

@@ -15,6 +15,16 @@ Full recipe (FOCUS Table 6; steps split between the phases are ours):
     are made as pictures come. Needs a slice whose devices divide 128 rows; `python -m focus_jax.compile` prints what a
     device needs. Expected result: not trained at this size yet.
 
+    The same from codes and latents that are stored, at both shares of the pictures' sides (:stored), with neither
+    tokenizer nor encoder in the step, and without flips and random crops:
+
+    python -m data_pipelines.prepare codes --tokenizer=runs/stage1_tokenizer --latents=weights/vae.safetensors \
+        --source=/mnt/shards --output=data/codes_1 --buckets=512
+    python -m data_pipelines.prepare codes --tokenizer=runs/stage1_tokenizer --latents=weights/vae.safetensors \
+        --source=/mnt/shards --output=data/codes_half_512 --buckets=512 --tokens=0.5
+    python -m data_pipelines.prepare codes --tokenizer=runs/stage1_tokenizer --latents=weights/vae.safetensors \
+        --source=/mnt/shards --output=data/codes_half_1024 --buckets=1024 --tokens=0.5
+
 Tiny, on the world, two CPU cores; :long takes longer. Expected result: docs/tiny.md, stage 1b:
 
     python -m focus_jax.train --config=configs/stage1_decoder.py:tiny --workdir=runs/stage1_decoder
@@ -30,10 +40,12 @@ TOKENS = (1.0, 0.5)  # shares of a picture's sides at which it is tokenized
 
 
 def get_config(size: str = "full") -> ConfigDict:
-    """Args: size: "full" (the paper's recipe), "tiny" (minutes on two cores) or "long" (tiny, for longer)."""
-    if size not in ("full", "tiny", "long"):
-        raise ValueError(f"configs/stage1_decoder.py:{size}: expected :full, :tiny or :long")
-    tiny, sizes = size != "full", "full" if size == "full" else "tiny"
+    """Args: size: "full" (the paper's recipe), "stored" (the same from stored codes and latents), "tiny" (minutes on
+    two cores) or "long" (tiny, for longer)."""
+    if size not in ("full", "stored", "tiny", "long"):
+        raise ValueError(f"configs/stage1_decoder.py:{size}: expected :full, :stored, :tiny or :long")
+    tiny, stored = size in ("tiny", "long"), size == "stored"
+    sizes = "tiny" if tiny else "full"
     c = ConfigDict()
     c.stage = "decoder"  # focus_jax/stages/decoder.py
     c.name = f"stage1_decoder:{size}"
@@ -80,12 +92,18 @@ def get_config(size: str = "full") -> ConfigDict:
         at_512 = [s | {"tokens": share} for share in TOKENS for s in buckets.picture_streams(512, 128, SHARES, high)]
         shares = dict(zip(buckets.ANCHORS_1024, SHARES.values()))
         at_1024 = [s | {"tokens": 0.5} for s in buckets.picture_streams(1024, 128, shares, high)]
+        if stored:
+            made = lambda s: models.latents_stream(
+                c.model.tokenizer, c.model.vae, (s["height"], s["width"]), s["batch_size"], s["share"], s["tokens"]
+            )
+            at_512, at_1024 = [made(s) for s in at_512], [made(s) for s in at_1024]
         c.data.phases = [{"steps": 150_000, "streams": at_512}, {"steps": 70_000, "streams": at_1024}]
-    c.data.sources = [source]
-    c.data.validation = [dict(held_out)]
+    names = ("codes_1", "codes_half_512", "codes_half_1024") if stored else ()
+    c.data.sources = [source | {"name": name, "path": f"data/{name}"} for name in names] or [source]
+    c.data.validation = [dict(one) for one in c.data.sources] if stored else [dict(held_out)]
     c.data.max_crop_loss = 0.2
-    c.data.flip = 0.0 if tiny else 0.5
-    c.data.random_crop = not tiny
+    c.data.flip = 0.0 if tiny or stored else 0.5
+    c.data.random_crop = not tiny and not stored
     c.data.workers = 0 if tiny else 16
     c.data.threads = 2 if tiny else 16
     c.data.prefetch = 8

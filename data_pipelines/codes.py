@@ -4,12 +4,17 @@
 
   python -m data_pipelines.prepare codes --tokenizer=runs/stage1_tokenizer --source=data/pictures --output=data/codes
   python -m data_pipelines.prepare codes --tokenizer=RUN --source=PREPARED --output=DIR --buckets=256 --batch=256
+  python -m data_pipelines.prepare codes --tokenizer=RUN --latents=RUN --tokens=0.5 --source=PREPARED --output=DIR
 
 A record of DIR is the source's, picture and all, with the codes of its first picture in its bucket: resized to cover
 the bucket, centre crop, nothing flipped, as training sees it. Its other pictures, its frames and the target of an edit
 get none. Codes serve exactly the bucket they were made for, so name every bucket that a stage will read (streams of
 shape class `codes`, data_pipelines/rows.py). A bucket that the source does not have is made from records of a larger
 one of the same aspect ratio; one that no record serves is left out.
+
+For the diffusion decoder --tokens=0.5 makes the codes of pictures at half of the bucket's sides, and --latents stores
+beside them what its autoencoder makes of the bucket's (mean and log-variance, drawn from in each step): streams of
+shape class `latents`. A directory has one share of the sides; a stream reads the directories of its own.
 
 DIR/manifest.json names the tokenizer's fingerprint, and so does each record; a run whose tokenizer has another refuses
 the data. Pictures that cannot be encoded are listed in DIR/bad_records.jsonl; more of them than --bad-budget end the
@@ -32,7 +37,7 @@ from etils import epath
 from data_pipelines import buckets as buckets_lib
 from data_pipelines import jobs, rows, shards
 from data_pipelines.errors import DataError
-from data_pipelines.example import SCHEMA_VERSION, Codes, Example, encode
+from data_pipelines.example import SCHEMA_VERSION, Codes, Example, Latents, encode
 from data_pipelines.progress import progress
 
 NAME = "codes"
@@ -57,6 +62,19 @@ class Tokenizer(Protocol):
 
     def encode(self, images: np.ndarray, high: np.ndarray | None) -> dict[str, np.ndarray]:
         """int32 [B, h, w] by branch, of uint8 [B, H, W, 3] and the same at the long edge `high`."""
+
+
+class Autoencoder(Protocol):
+    """What latents come from. fingerprint: 16 hex digits that change with them; label: where it was read from."""
+
+    fingerprint: str
+    label: str
+
+    def shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """Of the latents of a picture. Raises: DataError for a size it cannot read."""
+
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        """float16 [B, h, w, 2 C], means and log-variances, of uint8 [B, H, W, 3]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +127,15 @@ def _of_pictures(names) -> list[buckets_lib.Bucket]:
 
 
 def prepare_codes(
-    tokenizer: Tokenizer, planned: Plan, output, *, batch: int = 32, threads: int = 4, bad_budget: int = 0
+    tokenizer: Tokenizer,
+    planned: Plan,
+    output,
+    *,
+    batch: int = 32,
+    threads: int = 4,
+    bad_budget: int = 0,
+    tokens: float = 1.0,
+    autoencoder: Autoencoder | None = None,
 ) -> dict:
     """Writes `output` and returns its manifest.
 
@@ -119,6 +145,8 @@ def prepare_codes(
       batch: pictures that are encoded together, of one split and bucket; the last ones are filled up to it.
       threads: that decode pictures, up to a batch ahead.
       bad_budget: how many records may be impossible to encode.
+      tokens: share of the bucket's sides at which pictures are tokenized. autoencoder: of latents to store, None for
+        none.
 
     Raises: DataError for an output that holds other data or cannot be written, too many bad records.
     """
@@ -126,8 +154,12 @@ def prepare_codes(
         raise DataError(
             f"codes: batch is {batch}, threads {threads}, bad budget {bad_budget}, expected at least 1, 1 and 0."
         )
+    if not 0 < tokens <= 1:
+        raise DataError(f"codes: tokens is {tokens}, expected a share of the sides, 0 to 1.")
     output, tasks = epath.Path(output), planned.tasks
-    made = {buckets_lib.name(bucket): tokenizer.grids(*bucket) for bucket in {task.source.bucket for task in tasks}}
+    sides = {task.source.bucket for task in tasks}
+    small = {bucket: (round(tokens * bucket[0]), round(tokens * bucket[1])) for bucket in sides}
+    made = {buckets_lib.name(bucket): tokenizer.grids(*small[bucket]) for bucket in sides}
     grids = {bucket: {branch: list(grid) for branch, grid in found.items()} for bucket, found in made.items()}
     # The source's own bound: it has dropped what loses more.
     crop = {"max_crop_loss": planned.job.get("options", {}).get("max_crop_loss", buckets_lib.MAX_CROP_LOSS)}
@@ -141,6 +173,11 @@ def prepare_codes(
         "tokenizer": {"fingerprint": tokenizer.codes_fingerprint, "high": tokenizer.high} | tokenizer.about,
         "source": {_folder(task): task.source.fingerprint for task in tasks},
     }
+    more: dict[str, Any] = {"tokens": tokens} if tokens != 1 else {}
+    if autoencoder is not None:
+        shapes = {buckets_lib.name(bucket): list(autoencoder.shape(*bucket)) for bucket in sides}
+        more["latents"] = {"fingerprint": autoencoder.fingerprint, "shapes": shapes}
+    job |= {"stored": more} if more else {}
     if (done := jobs.finished(output, job)) is not None:
         return done
     work = jobs.claim(output, job)
@@ -154,7 +191,7 @@ def prepare_codes(
     def each() -> Iterator[None]:
         with concurrent.futures.ThreadPoolExecutor(threads) as pool:
             for _, together in itertools.groupby(left, _folder):
-                for shard in _write(list(together), tokenizer, output, pool, batch, crop):
+                for shard in _write(list(together), Makers(tokenizer, tokens, autoencoder), output, pool, batch, crop):
                     if shard is not None:
                         # Without its marker a shard beyond the budget is read again: what failed may have passed.
                         bad.extend(shard["bad"])
@@ -173,7 +210,7 @@ def prepare_codes(
             written.setdefault(split, {}).setdefault(bucket, []).append(entry)
     if not written:
         raise DataError(f"{planned.source}: no record is left, expected some; the last bad one: {bad[-1]['reason']}")
-    about = {"label": tokenizer.label, "grids": grids} | job["tokenizer"]
+    about = {"label": tokenizer.label, "grids": grids} | job["tokenizer"] | more
     return jobs.finish(output, job, written, codes=about, bad=len(bad))
 
 
@@ -182,9 +219,18 @@ def _folder(task: Task) -> str:
     return task.file.rpartition("/")[0]
 
 
+@dataclasses.dataclass(frozen=True)
+class Makers:
+    """What makes codes and latents, and at which share of their sides pictures are tokenized."""
+
+    tokenizer: Tokenizer
+    tokens: float
+    autoencoder: Autoencoder | None
+
+
 # ------------------------------------------------------------------------------------------------------- some shards
 def _write(
-    tasks: list[Task], tokenizer: Tokenizer, output: epath.Path, pool, batch: int, crop: dict
+    tasks: list[Task], makers: Makers, output: epath.Path, pool, batch: int, crop: dict
 ) -> Iterator[dict | None]:
     """Writes shards of one split and bucket; what is encoded together goes on from one to the next.
 
@@ -194,7 +240,8 @@ def _write(
     wherever an earlier run was interrupted: rounding may depend on the row, and not on what the others hold.
     """
     bucket = tasks[0].source.bucket
-    stream = {"shape_class": "picture", "height": bucket[0], "width": bucket[1], "high": tokenizer.high}
+    stream = {"shape_class": "picture", "height": bucket[0], "width": bucket[1], "high": makers.tokenizer.high}
+    stream["tokens"] = makers.tokens
     make = lambda at: (*at, _row(at[0].source, at[1] - at[0].first, stream, crop))
     records = ((task, i) for task in tasks for i in range(task.first, task.first + len(task.source)))
     writer, bad = None, []
@@ -202,13 +249,13 @@ def _write(
         for _, group in itertools.groupby(_ahead(pool, make, records, batch), lambda made: made[1] // batch):
             together = collections.deque(group)
             pictures = {i % batch: made[1] for _, i, made in together if isinstance(made, tuple)}
-            codes = _encode(tokenizer, pictures, batch)
+            codes, latents = _encode(makers.tokenizer, pictures, batch), _latents(makers.autoencoder, pictures, batch)
             del pictures
             while together:  # emptied, so that no picture stays in memory while the next ones are read
                 task, i, made = together.popleft()
                 writer = writer or shards.Writer(output / task.file)
                 if isinstance(made, tuple):
-                    made[0].codes = codes[i % batch]
+                    made[0].codes, made[0].latents = codes[i % batch], latents.get(i % batch, made[0].latents)
                     writer.write(encode(made[0]))
                 else:
                     bad.append(made)
@@ -231,9 +278,18 @@ def _encode(tokenizer: Tokenizer, rows: dict[int, Row], batch: int) -> dict[int,
         return {}
     filled = [rows.get(i, next(iter(rows.values()))) for i in range(batch)]
     high = np.stack([row["high"] for row in filled]) if tokenizer.high else None
-    found = tokenizer.encode(np.stack([row["image"] for row in filled]), high)
+    found = tokenizer.encode(np.stack([row.get("low", row["image"]) for row in filled]), high)
     of = lambda i: {branch: codes[i].astype(np.int32) for branch, codes in found.items()}
     return {i: Codes(fingerprint=tokenizer.codes_fingerprint, **of(i)) for i in rows}
+
+
+def _latents(autoencoder: Autoencoder | None, rows: dict[int, Row], batch: int) -> dict[int, Latents]:
+    """The latents of some rows of a batch, as _encode."""
+    if autoencoder is None or not rows:
+        return {}
+    filled = [rows.get(i, next(iter(rows.values()))) for i in range(batch)]
+    found = autoencoder.encode(np.stack([row["image"] for row in filled]))
+    return {i: Latents(fingerprint=autoencoder.fingerprint, values=found[i]) for i in rows}
 
 
 def _ahead(pool, make: Callable, items: Iterable, count: int) -> Iterator:
@@ -297,6 +353,28 @@ class Loaded:
             raise DataError(f"--buckets: {error}") from error
 
 
+class LoadedAutoencoder:
+    """The Autoencoder of a checkpoint of stage 1b or of its stand-in, on one device."""
+
+    def __init__(self, directory: str, weights: str):
+        """Raises: DataError for a directory that holds none."""
+        import focus_jax
+        from focus_jax.errors import UserError
+
+        try:
+            model = focus_jax.load(directory, weights)
+            self.fingerprint = model.latents_fingerprint
+        except UserError as error:
+            raise DataError(f"--latents: {str(error).removeprefix('load: ')}") from error
+        self.label, self.encode, self._shape, self._error = model.label, model.latents, model.latents_shape, UserError
+
+    def shape(self, height: int, width: int) -> tuple[int, int, int]:
+        try:
+            return self._shape(height, width)
+        except self._error as error:
+            raise DataError(f"--latents: {error}") from error
+
+
 def main(argv: list[str]) -> None:
     """`python -m data_pipelines.prepare codes ...`; argv holds the word codes. Raises: DataError."""
     parser = argparse.ArgumentParser(
@@ -311,6 +389,10 @@ def main(argv: list[str]) -> None:
     add("--output", required=True, metavar="DIR", help="directory of the shards")
     add("--buckets", default="", metavar="256|512|HxW,...", help="sizes to encode at (default: the source's)")
     add("--splits", default="", metavar="NAME,...", help="splits to encode (default: all)")
+    add("--tokens", type=float, default=1.0, metavar="SHARE", help="of the sides, at which codes are made (default: 1)")
+    add(
+        "--latents", default="", metavar="DIR", help="checkpoint whose autoencoder's latents are stored (default: none)"
+    )
     add("--batch", type=int, default=32, help="pictures encoded together, a multiple of the devices (default: 32)")
     add("--weights", choices=("ema", "raw"), default="ema", help="averaged parameters where there are some, or raw")
     add("--threads", type=int, default=4, help="threads that decode pictures (default: 4)")
@@ -320,8 +402,10 @@ def main(argv: list[str]) -> None:
     splits = [split for split in args.splits.split(",") if split]
     planned = plan(args.source, buckets, splits)  # a mistake here is told before the tokenizer is read
     tokenizer = Loaded(args.tokenizer, args.weights, args.batch)
+    autoencoder = LoadedAutoencoder(args.latents, args.weights) if args.latents else None
     manifest = prepare_codes(
-        tokenizer, planned, args.output, batch=args.batch, threads=args.threads, bad_budget=args.bad_budget
-    )
+        tokenizer, planned, args.output, batch=args.batch, threads=args.threads, bad_budget=args.bad_budget,
+        tokens=args.tokens, autoencoder=autoencoder,
+    )  # fmt: skip
     jobs.print_records(manifest)
     print(f"codes of {manifest['codes']['fingerprint']}; bad: {manifest['bad']}; written to {args.output}")

@@ -95,7 +95,7 @@ class Loader:
         """The config's sources that have records for the stream, each with its data.
 
         A source without records of a bucket takes no part in that bucket's streams, nor one of other phases or of
-        another shape class.
+        another shape class, nor one whose stored codes are of pictures at another share of their sides.
         """
         grids = rows_lib.grids(stream)
         found = []
@@ -115,6 +115,9 @@ class Loader:
                     continue
                 if path not in self._manifests:
                     self._manifests[path] = read_manifest(path)
+                stored = self._manifests[path].get("codes")
+                if grids and stored and stored.get("tokens", 1.0) != stream.get("tokens", 1.0):
+                    continue
                 data = Shards(
                     path,
                     source.get("split", split),
@@ -123,6 +126,7 @@ class Loader:
                     verify=self.config["verify"],
                     manifest=self._manifests[path],
                     grids=grids,
+                    latents=rows_lib.latents_shape(stream),
                 )
             if grids and len(data) and not getattr(data, "codes_fingerprint", ""):
                 raise DataError(
@@ -135,18 +139,21 @@ class Loader:
 
     def _no_records(self, group: str, split: str, stream: dict) -> DataError:
         names = ", ".join(source["name"] for source in self.config[group]) or "no source"
+        share = stream.get("tokens", 1.0)
+        codes = f", with codes at {share:g} of the sides (prepare codes --tokens={share:g})"
         return DataError(
             f"data.{group}: {names} has no {split} records for bucket {stream['height']}x{stream['width']}, "
-            "expected records prepared for it or for a larger bucket of the same aspect ratio (prepare --buckets)."
+            "expected records prepared for it or for a larger bucket of the same aspect ratio (prepare --buckets)"
+            f"{codes if rows_lib.grids(stream) else ''}."
         )
 
     def summary(self) -> list[str]:
         """One line a stream: its batches and the records each source has for it."""
-        lines = []
+        lines, at = [], lambda stream: f" tokens {stream['tokens']:g}" if "tokens" in stream else ""
         for stream, mixture in zip(self.schedule.streams, self._batches.mixtures):
             records = ", ".join(f"{source.name} {len(source)}" for source in mixture.sources)
             lines.append(
-                f"phase {stream['phase']} {stream['shape_class']} {stream['height']}x{stream['width']} "
+                f"phase {stream['phase']} {stream['shape_class']} {stream['height']}x{stream['width']}{at(stream)} "
                 f"batch {stream['batch_size']} share {stream['share']}: {records} records"
             )
         return lines
@@ -187,8 +194,9 @@ class Loader:
         self._open = [other for other in self._open if not other.closed] + [iterator]
         return iterator
 
-    def check_codes(self, fingerprint: str) -> None:
-        """Refuses sources whose stored codes are of another tokenizer than the one with this fingerprint.
+    def check_codes(self, fingerprint: str, latents: str = "") -> None:
+        """Refuses sources whose stored codes are of another tokenizer than the one with this fingerprint, and whose
+        stored latents are of another autoencoder than the one with the fingerprint `latents`.
 
         These are the sources of the streams that hold codes, and those that `once` will read for them.
         """
@@ -200,6 +208,12 @@ class Loader:
                         f"{getattr(data, 'directory', data.name)}: stores codes of the tokenizer "
                         f"{data.codes_fingerprint}, expected those of {fingerprint}, which this run uses; prepare the "
                         "codes again (python -m data_pipelines.prepare codes)."
+                    )
+                if rows_lib.latents_shape(stream) and data.latents_fingerprint != latents:
+                    raise DataError(
+                        f"{getattr(data, 'directory', data.name)}: stores latents of the autoencoder "
+                        f"{data.latents_fingerprint}, expected those of {latents}, which this run uses; prepare them "
+                        "again (python -m data_pipelines.prepare codes --latents)."
                     )
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ picture    image, and where the stream has `high`, the same crop at a long edge 
            `tokens`, the same at that share of its sides, for a tokenizer
 objects    image, and what stands where in it: category and attributes as numbers, boxes
 codes      picture's, and the codes that `prepare codes` stored with the record; crop and flip must be off
+latents    the codes and what `prepare codes --latents` stored of an autoencoder, without the picture
 language   conversations, one or several packed into a row, and the pictures that they show (language.py)
 slots      the same with words in place of the pictures (slots.py)
 segmentation   one picture, what to segment in it, the answer's names and its masks (segmentation.py)
@@ -29,6 +30,8 @@ MAX_OBJECTS = 8  # rows of labels a picture has room for
 # Words of Instance.category and Instance.attributes that become numbers, a column each.
 LABELS = (vocabulary.SHAPES, tuple(vocabulary.COLOURS), vocabulary.SIZES, vocabulary.MATERIALS)
 BRANCHES = ("semantic", "pixel")  # of codes
+LATENTS = "latents"
+STORED = ("codes", LATENTS)  # classes of what is stored with the records
 _NUMBER = {word: (column, i) for column, words in enumerate(LABELS) for i, word in enumerate(words)}
 
 Fields = dict[str, tuple[tuple[int, ...], type]]
@@ -66,7 +69,13 @@ def codes_fields(stream: dict) -> Fields:
     return picture_fields(stream) | {f"{branch}_codes": (grid, np.int32) for branch, grid in grids(stream).items()}
 
 
-FIELDS = {"picture": picture_fields, "objects": objects_fields, "codes": codes_fields}
+def latents_fields(stream: dict) -> Fields:
+    """The codes, and latents: mean and log-variance behind each other."""
+    stored: Fields = {f"{branch}_codes": (grid, np.int32) for branch, grid in grids(stream).items()}
+    return stored | {"latents": (latents_shape(stream), np.float16)}
+
+
+FIELDS = {"picture": picture_fields, "objects": objects_fields, "codes": codes_fields, LATENTS: latents_fields}
 FIELDS |= dict.fromkeys(language.CLASSES, language.fields)
 FIELDS |= {segmentation.CLASS: segmentation.fields, clips.CLASS: clips.fields}
 FIELDS |= dict.fromkeys(targets.CLASSES, targets.fields)
@@ -77,10 +86,15 @@ _MAKERS |= dict.fromkeys(language.CLASSES, language) | dict.fromkeys(targets.CLA
 
 def grids(stream: dict) -> dict[str, tuple[int, int]]:
     """(h, w) of the codes that a stream's rows hold, by branch."""
-    if stream["shape_class"] != "codes":
+    if stream["shape_class"] not in STORED:
         return {}
     named = {branch: stream.get(f"{branch}_grid") for branch in BRANCHES}
     return {branch: (grid[0], grid[1]) for branch, grid in named.items() if grid}
+
+
+def latents_shape(stream: dict) -> tuple[int, ...]:
+    """(h, w, C) of the latents that a stream's rows hold, () for none."""
+    return tuple(stream.get(LATENTS, ()))
 
 
 def fields(stream: dict) -> Fields:
@@ -115,6 +129,8 @@ def piece(example: Example, stream: dict, **options) -> Any:
     """
     if maker := _MAKERS.get(stream["shape_class"]):
         return maker.piece(example, stream, **options)
+    if stream["shape_class"] == LATENTS:
+        return _codes(example, grids(stream)) | _latents(example, latents_shape(stream))
     if not example.images:
         raise DataError(f"{example.id}: has no image, expected one.")
     bucket = stream["height"], stream["width"]
@@ -144,6 +160,17 @@ def _codes(example: Example, grids: dict[str, tuple[int, int]]) -> dict[str, np.
             )
         found[f"{branch}_codes"] = codes
     return found
+
+
+def _latents(example: Example, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    values = None if example.latents is None else example.latents.values
+    if values is None:
+        raise DataError(f"{example.id}: has no latents, expected those of `data_pipelines.prepare codes --latents`.")
+    if values.dtype != np.float16 or values.shape != shape:
+        raise DataError(f"{example.id}: latents are {values.dtype}{list(values.shape)}, expected float16{list(shape)}.")
+    if not np.isfinite(values).all():
+        raise DataError(f"{example.id}: latents are not finite.")
+    return {"latents": values}
 
 
 def _objects(example: Example, placement: transforms.Placement, bucket: tuple[int, int]) -> dict[str, np.ndarray]:

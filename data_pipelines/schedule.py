@@ -15,6 +15,7 @@ import numpy as np
 from data_pipelines import clips, language, seeds, segmentation, targets
 from data_pipelines.errors import DataError
 
+STORED = ("codes", "latents")  # shape classes of what is stored with the records (rows.py)
 STREAM_FIELDS = {"shape_class": str, "height": int, "width": int, "batch_size": int, "share": int}
 GRIDS = ("semantic_grid", "pixel_grid")  # optional fields: (h, w) of stored codes
 
@@ -81,7 +82,7 @@ def _phase(phase: Mapping, p: int) -> tuple[int, list[dict]]:
     if not streams:
         raise DataError(f"{where}.streams: is empty, expected at least one stream.")
     for i, stream in enumerate(streams):
-        if set(stream) - {"high", "tokens", "sequence", segmentation.CLASS, *GRIDS} != set(STREAM_FIELDS):
+        if set(stream) - {"high", "tokens", "latents", "sequence", segmentation.CLASS, *GRIDS} != set(STREAM_FIELDS):
             raise DataError(
                 f"{where}.streams[{i}]: has {sorted(stream)}, expected {sorted(STREAM_FIELDS)}; beside them for "
                 f"pictures high and tokens, for codes {' or '.join(GRIDS)}, for sequences sequence and, of masks, "
@@ -103,10 +104,14 @@ def _phase(phase: Mapping, p: int) -> tuple[int, list[dict]]:
             grid = stream.get(field, (1, 1))
             if not (isinstance(grid, list | tuple) and len(grid) == 2 and all(type(n) is int and n > 0 for n in grid)):
                 raise DataError(f"{where}.streams[{i}].{field}: is {grid!r}, expected two positive ints, (h, w).")
-        if (stream["shape_class"] == "codes") != any(field in stream for field in GRIDS):
-            raise DataError(
-                f"{where}.streams[{i}]: expected {' or '.join(GRIDS)} with the shape class codes, and with no other."
-            )
+        if (stream["shape_class"] in STORED) != any(field in stream for field in GRIDS):
+            told = f"{' or '.join(GRIDS)} with the shape classes {' and '.join(STORED)}"
+            raise DataError(f"{where}.streams[{i}]: expected {told}, and with no other.")
+        shape = stream.get("latents", ())
+        if (stream["shape_class"] == "latents") != bool(shape):
+            raise DataError(f"{where}.streams[{i}]: expected latents with the shape class latents, and with no other.")
+        if shape and not (len(shape) == 3 and all(type(n) is int and n > 0 for n in shape)):
+            raise DataError(f"{where}.streams[{i}].latents: is {shape!r}, expected three positive ints, (h, w, C).")
         masks = (segmentation.CLASS, clips.CLASS, targets.EDITING)
         classes = (*language.CLASSES, *masks, targets.GENERATION)
         if ("sequence" in stream) != (stream["shape_class"] in classes):

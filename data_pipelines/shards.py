@@ -17,7 +17,7 @@ import copy
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from array_record.python.array_record_module import ArrayRecordWriter
@@ -148,7 +148,8 @@ class Shards:
 
     manifest: of the directory, for a caller that has read it already.
     grids: {branch: (h, w)} of the codes that will be read; where there are records, these must be there, and for the
-    bucket itself. Then `codes_fingerprint` is that of the tokenizer which made them, and else "".
+    bucket itself. Then `codes_fingerprint` is that of the tokenizer which made them, and else "". latents: (h, w, C) of
+    the latents that will be read beside them, () for none; `latents_fingerprint` is of the autoencoder.
     """
 
     def __init__(
@@ -161,6 +162,7 @@ class Shards:
         verify: str = "auto",
         manifest: dict | None = None,
         grids: Mapping[str, tuple[int, int]] | None = None,
+        latents: Sequence[int] = (),
     ):
         if verify not in VERIFY:
             raise DataError(f"data.verify: is {verify!r}, expected one of {', '.join(VERIFY)}.")
@@ -171,10 +173,20 @@ class Shards:
         prepared = manifest["splits"].get(split, {})
         usable = {b: e for b, e in prepared.items() if buckets_lib.serves(buckets_lib.named(b), self.bucket)}
         exact = buckets_lib.name(self.bucket)
-        self.codes_fingerprint = ""
+        self.codes_fingerprint = self.latents_fingerprint = ""
         if grids and usable:
             _check_codes(directory, manifest.get("codes"), exact, sorted(usable), grids)
             self.codes_fingerprint = manifest["codes"]["fingerprint"]
+        if latents and usable:
+            stored = manifest["codes"].get("latents")
+            found = () if stored is None else tuple(stored["shapes"][exact])
+            if found != tuple(latents):
+                told = " x ".join(map(str, found)) or "none"
+                raise DataError(
+                    f"{directory}: latents at {exact} are {told}, expected {' x '.join(map(str, latents))} as the "
+                    "stream says; python -m data_pipelines.prepare codes --latents=CHECKPOINT stores them."
+                )
+            self.latents_fingerprint = stored["fingerprint"]
         chosen = [exact] if exact in usable else sorted(usable)
         self.shards = [shard for b in chosen for shard in prepared[b]]
         self._ends = [0]
@@ -206,6 +218,12 @@ class Shards:
         if expected and codes is not None and codes.fingerprint != expected:
             raise DataError(
                 f"{example.id}: its codes are of the tokenizer {codes.fingerprint}, expected {expected} as in "
+                f"{self.directory / MANIFEST}."
+            )
+        latents, expected = example.latents, self.latents_fingerprint
+        if expected and latents is not None and latents.fingerprint != expected:
+            raise DataError(
+                f"{example.id}: its latents are of the autoencoder {latents.fingerprint}, expected {expected} as in "
                 f"{self.directory / MANIFEST}."
             )
         return example

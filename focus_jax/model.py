@@ -18,6 +18,7 @@ from PIL import Image
 from data_pipelines import buckets, transforms
 from focus_jax import stages
 from focus_jax.errors import UserError
+from focus_jax.model_diffusion import Diffusion, pictures
 from focus_jax.training import parts, sharding, store
 
 
@@ -56,7 +57,7 @@ def load(source: Any, weights: str = "ema", mesh: Mesh | None = None) -> "Model"
     return Model(found.config, stage, parts.unflatten(params), found.fingerprints(params), found.label, mesh)
 
 
-class Model:
+class Model(Diffusion):
     """Networks with their parameters.
 
     config: of the run that trained them; params: nested dict of parts; fingerprints: {part: 16 hex digits} of the
@@ -82,12 +83,12 @@ class Model:
         options: limit (ids of an answer), sampling (inference.decode.sampling; default greedy), stops (strings).
         Raises: UserError, also for a model without a language model.
         """
-        images = _pictures("images", images)
+        images = pictures("images", images)
         return [one.text.strip() for one in self.talk.say(*self.talk.rows(images, list(questions)), **options)]
 
     def choose(self, images: np.ndarray, questions: Sequence[str], options: Sequence[Sequence[str]]) -> list[int]:
         """Which of its options is the likeliest answer of each row, by log-likelihood a token. Raises: UserError."""
-        images = _pictures("images", images)
+        images = pictures("images", images)
         return [int(np.argmax(x)) for x in self.talk.choose(images, list(questions), options)]
 
     def segment(self, images: np.ndarray, prompts: list[Any], *, names: bool = True, rules: Any = None) -> list[Any]:
@@ -96,7 +97,7 @@ class Model:
         Words that have to be thought about are an evaluation.protocol.Question. names, rules: as in inference.segment.
         Returns: Segments of that module each. Raises: UserError, also for a model without a mask decoder.
         """
-        return self._segmenter(_pictures("images", images), list(prompts), names=names, rules=rules)
+        return self._segmenter(pictures("images", images), list(prompts), names=names, rules=rules)
 
     def segment_video(self, frames: np.ndarray, prompt: Any, *, names: bool = True, rules: Any = None) -> Any:
         """Things in a clip, uint8 [T, H, W, 3]: by words, a list of classes, or (frame, int32 [H, W]), which marks them
@@ -109,7 +110,7 @@ class Model:
 
         if not isinstance(self._segmenter, Segmenter):
             raise UserError(f"{self.label}: knows classes alone and joins none over frames, expected stage 3.")
-        return VideoSegmenter(self._segmenter)(_pictures("frames", frames), prompt, names=names, rules=rules)
+        return VideoSegmenter(self._segmenter)(pictures("frames", frames), prompt, names=names, rules=rules)
 
     @functools.cached_property
     def _segmenter(self) -> Any:
@@ -135,71 +136,13 @@ class Model:
     def code_costs(self, images: np.ndarray, captions: list[str]) -> dict[str, np.ndarray]:
         """What the codes of pictures uint8 [B, H, W, 3] cost given their captions, nats a code: float32 [B] of
         `semantic`, `pixel` and `all` codes. Raises: UserError."""
-        return dict(self._drawer.costs(_pictures("images", images), list(captions)))
+        return dict(self._drawer.costs(pictures("images", images), list(captions)))
 
     @functools.cached_property
     def _drawer(self) -> Any:
         from focus_jax.inference.draw import Drawer
 
         return Drawer(self)
-
-    # ------------------------------------------------------------------------------------------------------ diffusion
-    def diffuse(
-        self,
-        codes: Mapping[str, np.ndarray] | None,
-        size: tuple[int, int],
-        *,
-        seeds: Sequence[int],
-        show: Any = None,
-        **options: Any,
-    ) -> np.ndarray:
-        """Pictures uint8 [B, H, W, 3] of size (H, W) out of codes [B, h, w] by branch, as `encode` gives them at this
-        size or a part of it; None for a model that knows no codes. One seed a picture.
-
-        options: fields of inference.diffusion.Options. show: called with the steps done and pictures as far as they
-        are. Raises: UserError, also for a model without a diffusion decoder.
-        """
-        from focus_jax.inference.diffusion import Options
-
-        found = None if codes is None else self._checked(codes, None)[0]
-        return self._diffuser(found, tuple(size), seeds=seeds, options=Options(**options), show=show)
-
-    def drawn_sizes(self, scale: int = 1) -> list[tuple[int, int]]:
-        """(height, width) of pictures whose codes the diffusion decoder can draw at `scale` times their size."""
-        return self._diffuser.sizes(scale)
-
-    def autoencode(self, images: np.ndarray) -> np.ndarray:
-        """uint8 [B, H, W, 3] through the diffusion decoder's autoencoder and back: its best. Raises: UserError."""
-        return self._diffuser.autoencode(_pictures("images", images))
-
-    def redraw(
-        self,
-        images: np.ndarray,
-        masks: np.ndarray | None = None,
-        *,
-        seeds: Sequence[int],
-        tokens: float = 1.0,
-        **options: Any,
-    ) -> np.ndarray:
-        """Pictures uint8 [B, H, W, 3] through their codes and the diffusion decoder, the same shape; one seed each.
-
-        tokens: share of their sides at which they are tokenized. options: as of `diffuse`. Raises: UserError.
-        """
-        if masks is not None:
-            raise UserError(f"{self.label}: this decoder draws under no mask, expected none.")
-        images = _pictures("images", images)
-        size = images.shape[1], images.shape[2]
-        low = images
-        if tokens != 1:
-            small = round(tokens * size[0]), round(tokens * size[1])
-            low = np.stack([np.asarray(transforms.resized(Image.fromarray(x), small)) for x in images])
-        return self.diffuse(self.encode(low, images if self.high else None), size, seeds=seeds, **options)
-
-    @functools.cached_property
-    def _diffuser(self) -> Any:
-        from focus_jax.inference.diffusion import Diffuser
-
-        return Diffuser(self)
 
     def session(self, **options: Any) -> Any:
         """A conversation of several turns: session.stream(text, pictures) gives an answer piece by piece."""
@@ -354,11 +297,11 @@ class Model:
 
     def _check(self, images: np.ndarray, high: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
         """The pictures with a row axis, and those of the long edge `high` where the tokenizer reads such."""
-        images = _pictures("images", images)
+        images = pictures("images", images)
         self._tokenizer.grids(*images.shape[1:3])
         if not self.high:
             return images, None
-        high = images if high is None else _pictures("high", high)
+        high = images if high is None else pictures("high", high)
         size = height, width = buckets.high_size(images.shape[1:3], self.high)
         if len(high) != len(images) or abs(high.shape[1] * width - high.shape[2] * height) > max(high.shape[1:3]):
             raise UserError(
@@ -371,11 +314,3 @@ class Model:
     @staticmethod
     def _like(images: np.ndarray, batch: np.ndarray) -> np.ndarray:
         return batch[0] if np.ndim(images) == 3 else batch
-
-
-def _pictures(name: str, images: np.ndarray) -> np.ndarray:
-    """uint8 [B, H, W, 3] of those or of one. Raises: UserError."""
-    images = np.asarray(images)
-    if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[-1] != 3:
-        raise UserError(f"{name}: expected uint8 [B, H, W, 3] or [H, W, 3], found {images.dtype}{list(images.shape)}.")
-    return images[None] if images.ndim == 3 else images

@@ -27,12 +27,12 @@ JOBS = [
     ("stage2", "v5p:4x4x4", "0/256x256"),
     ("stage2", "v6e:8x8", "0/256x256"),
     ("language", "v5p:4x4x4", "0/0x0"),
-    ("stage1_decoder", "v5e:8x8", "0/320x960/picture@1"),
-    ("stage1_decoder", "v5e:8x8", "1/640x1920/picture@0.5"),
-    ("stage1_decoder", "v5p:4x4x4", "0/320x960/picture@1"),
-    ("stage1_decoder", "v5p:4x4x4", "1/640x1920/picture@0.5"),
-    ("stage1_decoder", "v6e:8x8", "0/320x960/picture@1"),
-    ("stage1_decoder", "v6e:8x8", "1/640x1920/picture@0.5"),
+    ("stage1_decoder:stored", "v5e:8x8", "0/320x960/latents@1"),
+    ("stage1_decoder:stored", "v5e:8x8", "1/640x1920/latents@0.5"),
+    ("stage1_decoder:stored", "v5p:4x4x4", "0/320x960/latents@1"),
+    ("stage1_decoder:stored", "v5p:4x4x4", "1/640x1920/latents@0.5"),
+    ("stage1_decoder:stored", "v6e:8x8", "0/320x960/latents@1"),
+    ("stage1_decoder:stored", "v6e:8x8", "1/640x1920/latents@0.5"),
     ("stage3", "v5e:8x8", "1/512x512/editing"),
     ("stage3", "v5p:4x4x4", "1/512x512/editing"),
     ("stage3", "v6e:8x8", "1/512x512/editing"),
@@ -103,7 +103,9 @@ def main() -> None:
         if args.only not in job:
             continue
         config, topology, shape = job.split()
-        command = ["-m", "focus_jax.compile", f"--config=configs/{config}.py", f"--topology={topology}"]
+        file, _, variant = config.partition(":")
+        named = f"configs/{file}.py:{variant}" if variant else f"configs/{file}.py"
+        command = ["-m", "focus_jax.compile", f"--config={named}", f"--topology={topology}"]
         print("$ python", *command, f"--shape={shape}", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             report = pathlib.Path(folder) / "report.json"

@@ -20,11 +20,13 @@ from data_pipelines import buckets
 from focus_jax.errors import UserError
 from focus_jax.models.dual_tokenizer import dual_tokenizer
 from focus_jax.models.unet import unet
-from focus_jax.models.vae import vae
+from focus_jax.models.vae import Latents, vae
 from focus_jax.ops import noise_schedule
 from focus_jax.ops.resize import nearest
 from focus_jax.stages import tokenizer as stage1
 from focus_jax.stages.tokenizer import to_float, to_uint8
+from focus_jax.training import fingerprint
+from focus_jax.training.parts import flatten
 from focus_jax.training.step import Batch, Metrics
 
 LOSS = ("weights", "space", "min_snr", "offset_noise", "drop")
@@ -95,8 +97,8 @@ def code_channels(config: Any) -> int:
 
 def validate_stream(config: Any, stream: Mapping[str, Any], where: str) -> None:
     """A bucket must be a known size, whole codes and whole latents. Raises: UserError."""
-    if stream["shape_class"] != "picture":
-        raise UserError(f"{where}.shape_class: expected picture, found {stream['shape_class']!r}.")
+    if stream["shape_class"] not in ("picture", "latents"):
+        raise UserError(f"{where}.shape_class: expected picture or latents, found {stream['shape_class']!r}.")
     unit, share = config.model.decoder.unit, stream.get("tokens", 1.0)
     height, width = stream["height"], stream["width"]
     try:
@@ -109,8 +111,9 @@ def validate_stream(config: Any, stream: Mapping[str, Any], where: str) -> None:
     if not config.model.get("tokenizer"):
         return
     tokenizer = dual_tokenizer(**config.model.tokenizer)
-    if stream.get("high", 0) != tokenizer.reads_high:
-        raise UserError(f"{where}.high: {stream.get('high', 0)}, expected {tokenizer.reads_high}, as of stage 1.")
+    reads = tokenizer.reads_high if stream["shape_class"] == "picture" else 0
+    if stream.get("high", 0) != reads:
+        raise UserError(f"{where}.high: {stream.get('high', 0)}, expected {reads}, as of stage 1.")
     low = round(height * share), round(width * share)
     latents = tuple(side // vae(**config.model.vae).stride for side in (height, width))
     grid = tuple(side // tokenizer.stride for side in low)
@@ -119,6 +122,18 @@ def validate_stream(config: Any, stream: Mapping[str, Any], where: str) -> None:
             f"{where}.tokens: {share}, tokens of {low[0]} x {low[1]} pixels do not tile latents of {latents[0]} x "
             f"{latents[1]}."
         )
+    if stream["shape_class"] == "latents":
+        expected = {f"{name}_grid": grid for name, grid in tokenizer.grids(*low).items()}
+        expected["latents"] = *latents, 2 * config.model.vae.channels
+        if wrong := [name for name, shape in expected.items() if tuple(stream.get(name, ())) != shape]:
+            told = " x ".join(map(str, expected[wrong[0]]))
+            raise UserError(f"{where}.{wrong[0]}: {stream.get(wrong[0])}, expected {told}.")
+
+
+def latents_fingerprint(params: Mapping[str, Any]) -> str:
+    """Of an autoencoder's parameters (nested dict below vae): those that pictures pass on their way to latents."""
+    read = {path: x for path, x in flatten(params).items() if path.startswith(("encoder/", "quant_conv/"))}
+    return fingerprint.fingerprint(read)
 
 
 class Stage:
@@ -158,6 +173,10 @@ class Stage:
     def codes_fingerprint(self, params: Mapping[str, Any]) -> str:
         return stage1.codes_fingerprint(self.config.model.tokenizer, params["tokenizer"])
 
+    def latents_fingerprint(self, params: Mapping[str, Any]) -> str:
+        """16 hex digits of all that latents depend on, so not of the decoder nor of their scale."""
+        return latents_fingerprint(params["vae"])
+
     def weights(self, step: jax.Array) -> dict[str, Any]:
         return dict(self.loss.weights)
 
@@ -180,6 +199,8 @@ class Stage:
 
     def _indices(self, params: Mapping[str, Any], batch: Batch) -> dict[str, jax.Array]:
         assert self.tokenizer is not None
+        if "latents" in batch:
+            return {name: batch[f"{name}_codes"] for name in self.tokenizer.branches}
         low = to_float(batch["low"] if "low" in batch else batch["image"])
         high = to_float(batch["high"]) if "high" in batch else None
         found = self.tokenizer.apply({"params": params["tokenizer"]}, low, high, method="indices")
@@ -200,17 +221,22 @@ class Stage:
         given = x if codes is None else jnp.concatenate([x, codes.astype(x.dtype)], axis=-1)
         return self.unet.apply({"params": params["unet"]}, given, t, ids)
 
+    def _latents(self, params: Mapping[str, Any], batch: Batch) -> Latents:
+        """Those that are stored, or of the pictures."""
+        if "latents" in batch:
+            return Latents(*jnp.split(batch["latents"].astype(jnp.float32), 2, axis=-1))
+        return self.vae.apply({"params": params["vae"]}, to_float(batch["image"]), method="encode")
+
     # ---------------------------------------------------------------------------------------------------- the loss
     def _noised(self, params: Mapping[str, Any], batch: Batch, rng: jax.Array, times: jax.Array | None = None) -> Any:
         """(x_t, code map or None, t, ids, target, latents) of a batch; all is drawn by (rng, size, element).
 
         times: of the rows, instead of such as are drawn.
         """
-        images, rows = to_float(batch["image"]), len(batch["image"])
-        height, width = images.shape[1:3]
+        latents = self._latents(params, batch)
+        height, width = (side * self.vae.stride for side in latents.mean.shape[1:3])
         key = jax.random.fold_in(jax.random.fold_in(rng, height), width)
         keys = jax.vmap(lambda e: jax.random.split(jax.random.fold_in(key, e), 5))(batch["element"])
-        latents = self.vae.apply({"params": params["vae"]}, images, method="encode")
         shape = latents.mean.shape[1:]
         normal = lambda i: jax.vmap(lambda k: jax.random.normal(k[i], shape))(keys)
         z = jax.lax.stop_gradient(latents.sample(normal(0))) * self.vae.scale
@@ -226,7 +252,7 @@ class Stage:
             codes = self.code_map(params, self._indices(params, batch), shape[:2])
         x = noise_schedule.noised(self.levels, z, noise, t)
         target = noise_schedule.target(self.levels, self.schedule.prediction, z, noise, t)
-        return x, codes, t, self.size_ids(height, width, rows), target, keys[:, 3]
+        return x, codes, t, self.size_ids(height, width, len(z)), target, keys[:, 3]
 
     def numerators(
         self, params, batch: Batch, norm, rng: jax.Array, step: jax.Array
@@ -253,9 +279,11 @@ class Stage:
 
     def _shown(self, params: Mapping[str, Any], batch: Batch, key: jax.Array) -> jax.Array:
         few = {name: x[:SHOWN] for name, x in batch.items()}
+        rows = len(few["element"])
         plan = noise_schedule.plan(self.schedule, "ddim", 2, spacing="trailing")  # its second step is at half the time
-        t = jnp.full(len(few["image"]), plan.t[1].astype(jnp.int32))
+        t = jnp.full(rows, plan.t[1].astype(jnp.int32))
         x, codes, t, ids, _, _ = self._noised(params, few, key, t)
         z = plan.p[1] * x + plan.q[1] * self.foretold(params, x, codes, t, ids)
         decoded = lambda z: to_uint8(self.vae.apply({"params": params["vae"]}, z / self.vae.scale, method="decode"))
-        return jnp.concatenate([few["image"], decoded(x), decoded(z)], axis=2)
+        shown = few["image"] if "image" in few else decoded(self._latents(params, few).mean * self.vae.scale)
+        return jnp.concatenate([shown, decoded(x), decoded(z)], axis=2)

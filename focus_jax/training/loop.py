@@ -92,7 +92,9 @@ def train(config: Any, workdir: epath.PathLike, *, data_restart: bool = False) -
         checkpoints.start(frozen, origins)
         data_state = loader.state(0) | {"from": 0}
     if loader.stores_codes:
-        loader.check_codes(stage.codes_fingerprint(parts.unflatten(state.all_params(trained, frozen))))
+        params = parts.unflatten(state.all_params(trained, frozen))
+        of_latents = stage.latents_fingerprint(params) if hasattr(stage, "latents_fingerprint") else ""
+        loader.check_codes(stage.codes_fingerprint(params), of_latents)
     metrics.overview(plan.abstract)
     for text in _introduction(config, stage, plan, loader, checkpoints, resumed):
         metrics.say(text)

@@ -49,7 +49,8 @@ class Stage(Protocol):
         """What a user must know of the figures at a log step, a line each."""
 
     def codes_fingerprint(self, params) -> str:
-        """Of the tokenizer in `params` (nested dict of parts); only stages with streams of class `codes` have it."""
+        """Of the tokenizer in `params` (nested dict of parts); only stages with streams of stored codes have it, and
+        with streams of stored latents latents_fingerprint, of the autoencoder."""
 
 
 class Event:

@@ -122,6 +122,30 @@ def test_only_the_low_picture_shrinks(run):
     assert row["high"].shape[1:3] == (HIGH, HIGH) and "low" not in batch_of(whole)
 
 
+def test_stored_streams_fit():
+    c = config_lib.load("configs/stage1_decoder.py:stored")
+    found = list(config_lib.streams(c))
+    assert len(found) == 3 * 11 and {s["shape_class"] for s in found} == {"latents"}
+    for stream in found:
+        decoder.validate_stream(c, stream, stream["where"])
+    found[0]["pixel_grid"] = (1, 1)
+    with pytest.raises(UserError, match=r"pixel_grid: \(1, 1\), expected 32 x 32"):
+        decoder.validate_stream(c, found[0], "here")
+
+
+def test_stored_codes_and_latents_are_those_of_the_pictures(run, model):
+    """The loss of a row is the same but for half precision."""
+    batch = batch_of(run.streams[1])
+    codes = model.encode(batch["low"], batch["high"])
+    common = {name: batch[name] for name in ("weight", "element")}
+    stored = common | {f"{name}_codes": x for name, x in codes.items()} | {"latents": model.latents(batch["image"])}
+    assert stored["latents"].dtype == np.float16 and stored["latents"].shape == (4, *model.latents_shape(64, 64))
+    np.testing.assert_allclose(loss(run, run.params, stored), loss(run, run.params, batch), rtol=2e-2)
+    assert run.stage.latents_fingerprint(unflatten(run.params)) == model.latents_fingerprint
+    with pytest.raises(UserError, match="images: 30 x 32 pixels, expected multiples of the autoencoder's 4"):
+        model.latents(np.zeros((1, 30, 32, 3), np.uint8))
+
+
 @pytest.mark.slow
 def test_the_unet_alone_learns(run):
     """Some steps on four pictures, at both sizes, and the error falls; nothing else has a gradient."""

@@ -1,0 +1,133 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The part of a loaded model that draws pictures from codes by diffusion, and its autoencoder's latents."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from data_pipelines import transforms
+from focus_jax.errors import UserError
+
+
+class Diffusion:
+    """Methods of focus_jax.Model, of which this is a base."""
+
+    stage: Any
+    params: dict[str, Any]
+    label: str
+    high: int
+    scope: Any
+    encode: Any
+    _checked: Any
+
+    def diffuse(
+        self,
+        codes: Mapping[str, np.ndarray] | None,
+        size: tuple[int, int],
+        *,
+        seeds: Sequence[int],
+        show: Any = None,
+        **options: Any,
+    ) -> np.ndarray:
+        """Pictures uint8 [B, H, W, 3] of size (H, W) out of codes [B, h, w] by branch, as `encode` gives them at this
+        size or a part of it; None for a model that knows no codes. One seed a picture.
+
+        options: fields of inference.diffusion.Options. show: called with the steps done and pictures as far as they
+        are. Raises: UserError, also for a model without a diffusion decoder.
+        """
+        from focus_jax.inference.diffusion import Options
+
+        found = None if codes is None else self._checked(codes, None)[0]
+        return self._diffuser(found, tuple(size), seeds=seeds, options=Options(**options), show=show)
+
+    def latents_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """Of what `latents` gives of a picture. Raises: UserError for sides that are not whole latents."""
+        stride = self._autoencoder.stride
+        if height % stride or width % stride:
+            raise UserError(f"images: {height} x {width} pixels, expected multiples of the autoencoder's {stride}.")
+        return height // stride, width // stride, 2 * self._autoencoder.channels
+
+    def latents(self, images: np.ndarray) -> np.ndarray:
+        """Means and log-variances of the autoencoder's latents, not scaled, float16 [B, h, w, 2 C], of uint8
+        [B, H, W, 3]. Raises: UserError, also for a model without an autoencoder."""
+        images = pictures("images", images)
+        self.latents_shape(*images.shape[1:3])
+        with self.scope():
+            return np.asarray(self._moments(self.params["vae"], jnp.asarray(images)))
+
+    @functools.cached_property
+    def latents_fingerprint(self) -> str:
+        """16 hex digits of all that latents depend on."""
+        from focus_jax.stages.decoder import latents_fingerprint
+
+        assert self._autoencoder is not None
+        return latents_fingerprint(self.params["vae"])
+
+    @functools.cached_property
+    def _autoencoder(self) -> Any:
+        if (found := getattr(self.stage, "vae", None)) is None:
+            raise UserError(f"{self.label}: this model has no autoencoder; its parts are {', '.join(self.params)}.")
+        return found
+
+    @functools.cached_property
+    def _moments(self) -> Any:
+        from focus_jax.stages.tokenizer import to_float
+
+        def run(params: Any, images: jax.Array) -> jax.Array:
+            found = self._autoencoder.apply({"params": params}, to_float(images), method="encode")
+            return jnp.concatenate([found.mean, found.log_variance], axis=-1).astype(jnp.float16)
+
+        return jax.jit(run)
+
+    def drawn_sizes(self, scale: int = 1) -> list[tuple[int, int]]:
+        """(height, width) of pictures whose codes the diffusion decoder can draw at `scale` times their size."""
+        return self._diffuser.sizes(scale)
+
+    def autoencode(self, images: np.ndarray) -> np.ndarray:
+        """uint8 [B, H, W, 3] through the diffusion decoder's autoencoder and back: its best. Raises: UserError."""
+        return self._diffuser.autoencode(pictures("images", images))
+
+    def redraw(
+        self,
+        images: np.ndarray,
+        masks: np.ndarray | None = None,
+        *,
+        seeds: Sequence[int],
+        tokens: float = 1.0,
+        **options: Any,
+    ) -> np.ndarray:
+        """Pictures uint8 [B, H, W, 3] through their codes and the diffusion decoder, the same shape; one seed each.
+
+        tokens: share of their sides at which they are tokenized. options: as of `diffuse`. Raises: UserError.
+        """
+        if masks is not None:
+            raise UserError(f"{self.label}: this decoder draws under no mask, expected none.")
+        images = pictures("images", images)
+        size = images.shape[1], images.shape[2]
+        low = images
+        if tokens != 1:
+            small = round(tokens * size[0]), round(tokens * size[1])
+            low = np.stack([np.asarray(transforms.resized(Image.fromarray(x), small)) for x in images])
+        return self.diffuse(self.encode(low, images if self.high else None), size, seeds=seeds, **options)
+
+    @functools.cached_property
+    def _diffuser(self) -> Any:
+        from focus_jax.inference.diffusion import Diffuser
+
+        return Diffuser(self)
+
+
+def pictures(name: str, images: np.ndarray) -> np.ndarray:
+    """uint8 [B, H, W, 3] of those or of one. Raises: UserError."""
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[-1] != 3:
+        raise UserError(f"{name}: expected uint8 [B, H, W, 3] or [H, W, 3], found {images.dtype}{list(images.shape)}.")
+    return images[None] if images.ndim == 3 else images
