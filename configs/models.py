@@ -82,7 +82,7 @@ def vae(size: str) -> ConfigDict:
     """Autoencoder of the diffusion decoder: SDXL's (arXiv 2307.01952)."""
     if size == "full":
         sizes = dict(widths=(128, 256, 512, 512), blocks=2, channels=4, groups=32, patch=1, scale=0.13025)
-        return ConfigDict(sizes | dict(scan=False, remat="full"))
+        return ConfigDict(sizes | dict(scan=True, remat="full"))
     # A picture of 64 px becomes 16 x 16 latents; scale: 1 / their deviation on the world.
     sizes = dict(widths=(32, 64), blocks=1, channels=4, groups=8, patch=2, scale=1.0)
     return ConfigDict(sizes | dict(scan=False, remat="none"))

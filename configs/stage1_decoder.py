@@ -67,7 +67,7 @@ def get_config(size: str = "full") -> ConfigDict:
     c.alias = ConfigDict()
     c.assign = (("(tokenizer|vae)/.*", "frozen"), ("unet/.*", "unet"))
     c.groups = ConfigDict()
-    c.groups.frozen = ConfigDict({"trained": False, "dtype": "float32" if tiny else "bfloat16"})
+    c.groups.frozen = ConfigDict({"trained": False, "dtype": "float32"})  # codes and latents are those of other stages
     c.groups.unet = _group("adamw", 1e-3 if tiny else 2e-5, tiny)
     if tiny:
         c.assign += (("unet/.*/kernel", "matrices"),)
@@ -98,8 +98,9 @@ def get_config(size: str = "full") -> ConfigDict:
             )
             at_512, at_1024 = [made(s) for s in at_512], [made(s) for s in at_1024]
         c.data.phases = [{"steps": 150_000, "streams": at_512}, {"steps": 70_000, "streams": at_1024}]
-    names = ("codes_1", "codes_half_512", "codes_half_1024") if stored else ()
-    c.data.sources = [source | {"name": name, "path": f"data/{name}"} for name in names] or [source]
+    names = {"codes_1": [0], "codes_half_512": [0], "codes_half_1024": [1]} if stored else {}
+    named = [source | {"name": name, "path": f"data/{name}", "phases": phases} for name, phases in names.items()]
+    c.data.sources = named or [source]
     c.data.validation = [dict(one) for one in c.data.sources] if stored else [dict(held_out)]
     c.data.max_crop_loss = 0.2
     c.data.flip = 0.0 if tiny or stored else 0.5

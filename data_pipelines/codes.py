@@ -354,19 +354,19 @@ class Loaded:
 
 
 class LoadedAutoencoder:
-    """The Autoencoder of a checkpoint of stage 1b or of its stand-in, on one device."""
+    """The Autoencoder of a checkpoint or of an imported file, on one device."""
 
     def __init__(self, directory: str, weights: str):
         """Raises: DataError for a directory that holds none."""
-        import focus_jax
         from focus_jax.errors import UserError
+        from focus_jax.inference.latents import Latents as Encoder
 
         try:
-            model = focus_jax.load(directory, weights)
-            self.fingerprint = model.latents_fingerprint
+            found = Encoder.load(directory, weights)
         except UserError as error:
-            raise DataError(f"--latents: {str(error).removeprefix('load: ')}") from error
-        self.label, self.encode, self._shape, self._error = model.label, model.latents, model.latents_shape, UserError
+            raise DataError(f"--latents: {str(error).removeprefix('latents: ')}") from error
+        self.fingerprint, self.label, self.encode = found.fingerprint, found.label, found.encode
+        self._shape, self._error = found.shape, UserError
 
     def shape(self, height: int, width: int) -> tuple[int, int, int]:
         try:

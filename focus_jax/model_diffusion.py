@@ -8,8 +8,6 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
@@ -48,44 +46,24 @@ class Diffusion:
         found = None if codes is None else self._checked(codes, None)[0]
         return self._diffuser(found, tuple(size), seeds=seeds, options=Options(**options), show=show)
 
-    def latents_shape(self, height: int, width: int) -> tuple[int, int, int]:
-        """Of what `latents` gives of a picture. Raises: UserError for sides that are not whole latents."""
-        stride = self._autoencoder.stride
-        if height % stride or width % stride:
-            raise UserError(f"images: {height} x {width} pixels, expected multiples of the autoencoder's {stride}.")
-        return height // stride, width // stride, 2 * self._autoencoder.channels
-
     def latents(self, images: np.ndarray) -> np.ndarray:
         """Means and log-variances of the autoencoder's latents, not scaled, float16 [B, h, w, 2 C], of uint8
         [B, H, W, 3]. Raises: UserError, also for a model without an autoencoder."""
-        images = pictures("images", images)
-        self.latents_shape(*images.shape[1:3])
         with self.scope():
-            return np.asarray(self._moments(self.params["vae"], jnp.asarray(images)))
+            return self._latents.encode(pictures("images", images))
 
-    @functools.cached_property
+    @property
     def latents_fingerprint(self) -> str:
         """16 hex digits of all that latents depend on."""
-        from focus_jax.stages.decoder import latents_fingerprint
-
-        assert self._autoencoder is not None
-        return latents_fingerprint(self.params["vae"])
+        return self._latents.fingerprint
 
     @functools.cached_property
-    def _autoencoder(self) -> Any:
+    def _latents(self) -> Any:
+        from focus_jax.inference.latents import Latents
+
         if (found := getattr(self.stage, "vae", None)) is None:
             raise UserError(f"{self.label}: this model has no autoencoder; its parts are {', '.join(self.params)}.")
-        return found
-
-    @functools.cached_property
-    def _moments(self) -> Any:
-        from focus_jax.stages.tokenizer import to_float
-
-        def run(params: Any, images: jax.Array) -> jax.Array:
-            found = self._autoencoder.apply({"params": params}, to_float(images), method="encode")
-            return jnp.concatenate([found.mean, found.log_variance], axis=-1).astype(jnp.float16)
-
-        return jax.jit(run)
+        return Latents(found, self.params["vae"], self.label)
 
     def drawn_sizes(self, scale: int = 1) -> list[tuple[int, int]]:
         """(height, width) of pictures whose codes the diffusion decoder can draw at `scale` times their size."""
@@ -104,19 +82,20 @@ class Diffusion:
         tokens: float = 1.0,
         **options: Any,
     ) -> np.ndarray:
-        """Pictures uint8 [B, H, W, 3] through their codes and the diffusion decoder, the same shape; one seed each.
+        """Pictures uint8 [B, H, W, 3] (or one) through their codes and the diffusion decoder, same shape; a seed each.
 
         tokens: share of their sides at which they are tokenized. options: as of `diffuse`. Raises: UserError.
         """
         if masks is not None:
             raise UserError(f"{self.label}: this decoder draws under no mask, expected none.")
-        images = pictures("images", images)
+        given, images = images, pictures("images", images)
         size = images.shape[1], images.shape[2]
         low = images
         if tokens != 1:
             small = round(tokens * size[0]), round(tokens * size[1])
             low = np.stack([np.asarray(transforms.resized(Image.fromarray(x), small)) for x in images])
-        return self.diffuse(self.encode(low, images if self.high else None), size, seeds=seeds, **options)
+        found = self.diffuse(self.encode(low, images if self.high else None), size, seeds=seeds, **options)
+        return found[0] if np.ndim(given) == 3 else found
 
     @functools.cached_property
     def _diffuser(self) -> Any:

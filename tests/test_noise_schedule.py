@@ -193,6 +193,9 @@ def test_offset_noise_shifts_a_picture_as_a_whole():
         (lambda: ns.plan(ns.Schedule(), "heun", 5), "scheduler: 'heun', expected one of ddim"),
         (lambda: ns.plan(ns.Schedule(), "ddim", 0), "steps: 0, expected 1 to 1000"),
         (lambda: ns.plan(ns.Schedule(), "ddim", 60, room=50), "steps: 60, expected 1 to 50"),
+        (lambda: ns.plan(ns.Schedule(), "ddim", 1000), "1000 steps, spacing leading and offset 1 give times from 1000"),
+        (lambda: ns.plan(ns.Schedule(), "dpm_solver", 1000), "expected falling ones that there are"),
+        (lambda: ns.plan(ns.Schedule(), "ddim", 5, offset=-3), "offset -3 give times from 797 to -3 of 1000"),
         (lambda: ns.plan(ns.Schedule(), "ddim", 5, spacing="even"), "spacing: 'even', expected one of"),
         (lambda: ns.plan(ns.Schedule(), "euler", 5, eta=1.0), "eta: 1.0, expected 0 to 1, and 0 for every"),
         (

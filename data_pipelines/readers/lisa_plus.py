@@ -54,9 +54,7 @@ class LisaPlus:
             yield key, tried(key, self._example, key, one)
 
     def _questions(self) -> list[dict]:
-        found, left_out = _questions(str(self.source)), held_out(self.without)
-        number = lambda one: epath.Path(str(one.get("img_path", ""))).stem.rpartition("_")[2].lstrip("0")
-        return [one for one in found if number(one) not in set(map(str, left_out))] if left_out else found
+        return _without(str(self.source), self.without)
 
     def _example(self, key: str, one: dict) -> Example:
         file = epath.Path(self.images) / epath.Path(str(one["img_path"])).name
@@ -96,6 +94,14 @@ def _questions(file: str) -> list[dict]:
     if not isinstance(data, list) or not all(isinstance(one, dict) for one in data):
         raise DataError(f"{file}: is no list of questions, expected one.")
     return data
+
+
+@functools.lru_cache(maxsize=2)
+def _without(file: str, references: str) -> list[dict]:
+    """The questions about pictures that the references do not hold out."""
+    found, left_out = _questions(file), set(map(str, held_out(references)))
+    number = lambda one: epath.Path(str(one.get("img_path", ""))).stem.rpartition("_")[2].lstrip("0")
+    return [one for one in found if number(one) not in left_out] if left_out else found
 
 
 @functools.lru_cache(maxsize=2)

@@ -29,14 +29,42 @@ _PARTS = {
     **{"leftside": "side", "rightside": "side", "frontside": "front", "backside": "back", "roofside": "roof"},
     **{"uarm": "upper arm", "larm": "lower arm", "uleg": "upper leg", "lleg": "lower leg"},
 }
-_SIDE = re.compile("left|right|[lr][fb]|[lrfbhc]")
+_SIDE = re.compile("left|right|[lr][fb](?!oot)|[lrfbhc]")
+# What each thing has of those; a part that is not listed is added where it is seen.
+_OF = {
+    "airplane": "body stern wing tail engine wheel",
+    "bicycle": "wheel saddle handlebar chainwheel headlight",
+    "bird": "head eye beak torso neck wing leg foot tail",
+    "boat": "",
+    "bottle": "cap body",
+    "bus": "front back side roof mirror license_plate door wheel headlight window",
+    "car": "front back side roof mirror license_plate door wheel headlight window",
+    "cat": "head eye ear nose torso neck leg paw tail",
+    "chair": "",
+    "cow": "head eye ear muzzle horn torso neck upper_leg lower_leg tail",
+    "table": "",
+    "dog": "head eye ear nose muzzle torso neck leg paw tail",
+    "horse": "head eye ear muzzle torso neck upper_leg lower_leg hoof tail",
+    "motorbike": "wheel handlebar saddle headlight",
+    "person": "head eye ear eyebrow nose mouth hair torso neck upper_arm lower_arm hand upper_leg lower_leg foot",
+    "potted plant": "pot plant",
+    "sheep": "head eye ear muzzle horn torso neck upper_leg lower_leg tail",
+    "sofa": "",
+    "train": "head front back side roof coach headlight",
+    "tv monitor": "screen",
+}
+CLASSES = [
+    name
+    for thing, parts in _OF.items()
+    for name in (thing, *(f"{thing} {part.replace('_', ' ')}" for part in parts.split()))
+]
 
 
 class PascalPart:
     """A folder Annotations_Part with NAME.mat. A key is SPLIT/NAME.
 
     images: JPEGImages of VOC2010; sets: its ImageSets/Main with train.txt and val.txt, empty for no split (`prepare`
-    deals). The classes of a record are what is in its picture: things, and parts as "dog tail", left and right alike.
+    deals). Its classes are things, and parts as "dog tail", left and right alike.
 
       prepare pascal_part --source=Annotations_Part --images=VOC2010/JPEGImages --sets=VOC2010/ImageSets/Main \\
           --output=data/pascal_part
@@ -109,7 +137,7 @@ class PascalPart:
             licence=self.licence,
             images=[Image(data=content, width=0, height=0)],
             instances=instances,
-            classes=list(dict.fromkeys(one.category for one in instances)),
+            classes=list(dict.fromkeys([*CLASSES, *(one.category for one in instances)])),
         )
 
 

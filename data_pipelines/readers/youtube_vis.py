@@ -10,6 +10,7 @@ from etils import epath
 
 from data_pipelines.errors import DataError
 from data_pipelines.readers import frames, mask_formats
+from data_pipelines.readers.coco import clean
 
 
 def _json(path: epath.Path) -> Any:
@@ -54,7 +55,7 @@ class YoutubeVis:
             marked: dict[Any, list] = {}
             for one in data["annotations"]:
                 marked.setdefault(one.get("video_id"), []).append(one)
-            names = {one.get("id"): str(one.get("name")) for one in data.get("categories") or []}
+            names = {one.get("id"): clean(str(one.get("name"))) for one in data.get("categories") or []}
             videos = {str(video.get("id")): video for video in data["videos"]}
             self._read = {"videos": videos, "marked": marked, "names": names}
         return self._read

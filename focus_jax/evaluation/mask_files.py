@@ -20,7 +20,7 @@ from focus_jax.evaluation.metrics_instances import AveragePrecision
 from focus_jax.evaluation.metrics_masks import (
     BOUNDARY,
     ciou,
-    confusion,
+    class_areas,
     intersection_union,
     ious,
     j_and_f,
@@ -80,6 +80,7 @@ class Evaluator:
     def run(self, model: Any, data: Sequence[Example] | None = None) -> dict[str, Figure]:
         """model: from focus_jax.load; data: records, default what the config names. Raises: UserError, DataError."""
         self._model = Checked(model, self.name, self.config.batch_size)
+        self._single = Checked(model, self.name, 1)
         self._words: list[tuple[int, bool, int, int, int]] = []  # record, something meant, both, either, found
         self._regions: dict[str, list[tuple[int, int, int]]] = collections.defaultdict(list)
         self._panoptic: list[np.ndarray] = []
@@ -145,26 +146,27 @@ class Evaluator:
             raise DataError(f"{example.id}: has other classes than the record before it, expected one list.")
         there = [(i, mask) for i, mask in zip(example.instances, masks) if mask is not None]
         if "classes" in self.config.asked:
-            (one,) = self._segment(picture, [self._classes])
-            truth, names = np.zeros(picture.shape[:2], np.int32), []
+            (one,) = self._listed(picture, self._classes)
+            truth, names, crowds = np.zeros(picture.shape[:2], np.int32), [], []
             for instance, mask in there:
-                if not instance.crowd:
-                    names.append(instance.category)
-                    truth[mask] = len(names)
+                names.append(instance.category)
+                truth[mask] = len(names)
+                crowds += [len(names)] if instance.crowd else []
             self._stuff |= set(self.config.stuff) | set(example.stuff)
-            self._panoptic.append(counts(one.ids, one.names, truth, names, self._classes, tuple(self._stuff)))
+            stuff = tuple(self._stuff)
+            self._panoptic.append(counts(one.ids, one.names, truth, names, self._classes, stuff, crowds))
             self._show(", ".join(one.names) or "nothing", picture, truth > 0, one.mask)
         if "semantic" in self.config.asked:
-            (one,) = self._segment(picture, [Semantic(self._classes)])
+            (one,) = self._listed(picture, Semantic(self._classes))
             place = {name: k for k, name in enumerate(self._classes, 1)}
             truth = np.zeros(picture.shape[:2], np.int32)
             for instance, mask in there:
                 truth[mask] = place[instance.category]
             found = np.array([0, *(place[name] for name in one.names)])[one.ids]
-            self._semantic.append(confusion(found, truth, len(place)))
+            self._semantic.append(class_areas(found, truth, len(place)))
             self._show(", ".join(one.names), picture, truth > 0, one.mask)
         if "instances" in self.config.asked:
-            (one,) = self._segment(picture, [Instances(self._classes)])
+            (one,) = self._listed(picture, Instances(self._classes))
             self._rank(one, [mask for _, mask in there], [i for i, _ in there])
             self._show(", ".join(one.names[:8]) or "nothing", picture, self._union(there, picture), one.mask)
 
@@ -178,6 +180,10 @@ class Evaluator:
 
     def _segment(self, picture: np.ndarray, prompts: list[Any]) -> list[Segments]:
         return self._model.segment(np.stack([picture] * len(prompts)), prompts)
+
+    def _listed(self, picture: np.ndarray, classes: list[str]) -> list[Segments]:
+        """A list of classes is asked once a picture: a batch would be filled up with the same again."""
+        return self._single.segment(picture[None], [classes])
 
     def _show(self, asked: Any, picture: np.ndarray, truth: np.ndarray, found: np.ndarray) -> None:
         if len(self._cells) < self.config.shown:
@@ -246,7 +252,7 @@ class Evaluator:
                 quality = lambda x, k=k, which=which: over_classes(x, which=which, quality=k)
                 out[prefix + name] = bootstrapped(sums, quality, len(sums))
         if self._semantic:
-            out["miou"] = bootstrapped(np.array(self._semantic), semantic_miou, len(self._semantic))
+            out["miou"] = bootstrapped(np.stack(self._semantic), semantic_miou, len(self._semantic))
         if self._ranked:
             out |= self._ranked.figures()
         if self._clips:

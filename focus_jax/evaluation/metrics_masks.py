@@ -31,20 +31,18 @@ def ciou(sums: np.ndarray) -> np.ndarray:
 
 
 # ---------------------------------------------------------------------------------------------------------------- mIoU
-def confusion(found: np.ndarray, truth: np.ndarray, count: int) -> np.ndarray:
-    """float64 [count + 1, count + 1]: pixels by class found and true, of integers [H, W]; 0 = none, k + 1 class k."""
-    pairs = found.astype(np.int64).ravel() * (count + 1) + truth.ravel()
-    return np.bincount(pairs, minlength=(count + 1) ** 2).reshape(count + 1, count + 1).astype(np.float64)
+def class_areas(found: np.ndarray, truth: np.ndarray, count: int) -> np.ndarray:
+    """float64 [3, count]: of each class the pixels that are rightly it, that are said to be it and that are it, of
+    integers [H, W]; 0 = none, k + 1 class k. Pixels of no true class count neither way."""
+    known = truth > 0
+    areas = (truth[known & (found == truth)], found[known & (found > 0)], truth[known])
+    return np.stack([np.bincount(x.astype(np.int64) - 1, minlength=count) for x in areas]).astype(np.float64)
 
 
 def semantic_miou(sums: np.ndarray) -> np.ndarray:
-    """Mean IoU over the classes that are somewhere true, [..., C + 1, C + 1] of `confusion` -> [...]; pixels of no true
-    class count neither way."""
-    known = sums[..., 1:]
-    right = np.diagonal(sums, axis1=-2, axis2=-1)[..., 1:]
-    there = known.sum(-2)
-    either = known[..., 1:, :].sum(-1) + there - right
-    each = np.where(there > 0, right / np.maximum(either, 1), 0.0)
+    """Mean IoU over the classes that are somewhere true, [..., 3, C] of `class_areas` -> [...]."""
+    right, said, there = np.moveaxis(np.asarray(sums), -2, 0)
+    each = np.where(there > 0, right / np.maximum(said + there - right, 1), 0.0)
     return each.sum(-1) / np.maximum((there > 0).sum(-1), 1)
 
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from focus_jax.errors import UserError
+from focus_jax.models.vae import tiled
 from focus_jax.ops import noise_schedule
 from focus_jax.stages import decoder
 from focus_jax.stages.tokenizer import to_float, to_uint8
@@ -29,7 +30,8 @@ class Options:
     """How a picture is drawn. steps: of the scheduler, up to ROOM; guidance: 1 for none, above it how much the codes
     count beyond what the network would draw without; rescale: share by which guided deviations are brought back;
     scheduler, spacing, offset, eta: of ops.noise_schedule.plan; preview: every so many steps what there is is shown, 0
-    for never."""
+    for never; tile: pixels a side of the squares in which the autoencoder draws, 0 for all at once: it is for pictures
+    too large for a device's memory, and shows where squares meet if one looks closely."""
 
     steps: int = 30
     guidance: float = 1.5
@@ -39,6 +41,7 @@ class Options:
     offset: int = 1
     eta: float = 0.0
     preview: int = 0
+    tile: int = 0
 
     def __post_init__(self) -> None:
         if not self.guidance >= 1:
@@ -105,6 +108,8 @@ class Diffuser:
         model that knows none. show: called as options.preview says. Raises: UserError.
         """
         options, rows, (h, w) = options or Options(), len(seeds), self.latents(size)
+        if wrong := [seed for seed in seeds if not 0 <= int(seed) < 2**32]:
+            raise UserError(f"seeds: {wrong[0]}, expected 0 to {2**32 - 1}.")
         plan = noise_schedule.plan(
             self.stage.schedule, options.scheduler, options.steps, spacing=options.spacing, offset=options.offset,
             eta=options.eta, room=ROOM,
@@ -125,6 +130,10 @@ class Diffuser:
             noise = jax.vmap(lambda k: jax.random.normal(k, (h, w, self.stage.vae.channels)))(keys)
             state, ids = noise_schedule.begun(plan, noise), self.stage.size_ids(*size, rows)
             given = seen, ids, keys, jnp.float32(options.guidance), jnp.float32(options.rescale)
+            leaf = jax.tree.leaves(self.model.params)[0]
+            if self.model.mesh is None and isinstance(leaf, jax.Array):
+                # As later chunks' states are, so that the first is no program of its own.
+                state, given = jax.device_put((state, given), leaf.sharding)
             chunk = options.preview or options.steps
             guided = options.guidance > 1 and seen is not None
             for start in range(0, options.steps, chunk):
@@ -132,8 +141,19 @@ class Diffuser:
                 bounds = jnp.int32(start), jnp.int32(stop)
                 state = self._steps(self.model.params, plan, state, *given, *bounds, guided=guided)
                 if show is not None and stop < options.steps:
-                    show(stop, np.asarray(self._picture(self.model.params, state.before)))
-            return np.asarray(self._picture(self.model.params, state.x))
+                    show(stop, self._pictured(state.before, options.tile))
+            return self._pictured(state.x, options.tile)
+
+    def _pictured(self, x: jax.Array, tile: int) -> np.ndarray:
+        """Latents [B, h, w, C] as pictures uint8, in squares of `tile` pixels where that is not 0."""
+        run = lambda x: np.asarray(self._picture(self.model.params, jnp.asarray(x)))
+        if not tile:
+            return run(x)
+        stride = self.stage.vae.stride
+        if tile % stride or tile < 4 * stride:
+            raise UserError(f"tile: {tile} pixels, expected a multiple of {stride} from {4 * stride} on.")
+        size = tile // stride
+        return np.round(tiled(run, np.asarray(x), size, max(1, size // 4), stride)).astype(np.uint8)
 
     def _run(
         self, params: Any, plan: Any, state: Any, codes: Any, ids: Any, keys: Any, guidance: Any, rescale: Any,
@@ -164,9 +184,10 @@ class Diffuser:
             return np.asarray(self._back(self.model.params, jnp.asarray(images)))
 
     def _autoencoded(self, params: Any, images: jax.Array) -> jax.Array:
-        back, _ = self.stage.vae.apply({"params": params["vae"]}, to_float(images))
-        return to_uint8(back)
+        one = lambda image: self.stage.vae.apply({"params": params["vae"]}, to_float(image)[None])[0][0]
+        return to_uint8(jax.lax.map(one, images))
 
     def _decoded(self, params: Any, x: jax.Array) -> jax.Array:
         vae = self.stage.vae
-        return to_uint8(vae.apply({"params": params["vae"]}, x / vae.scale, method="decode"))
+        one = lambda z: vae.apply({"params": params["vae"]}, z[None] / vae.scale, method="decode")[0]
+        return to_uint8(jax.lax.map(one, x))  # one after the other: the attention of a large one takes a gigabyte

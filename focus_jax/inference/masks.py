@@ -60,7 +60,8 @@ def overlay(picture: np.ndarray, segments: Segments) -> Image.Image:
         padded = np.pad(inside, 1)
         within = padded[2:, 1:-1] & padded[:-2, 1:-1] & padded[1:-1, 2:] & padded[1:-1, :-2]
         shown[inside & ~within] = colour
-    told = [f"{name} {score:.2f}" for name, score in zip(segments.names, segments.scores)] or [NOTHING]
+    called = [" ".join(name.split()) for name in segments.names]
+    told = [f"{name} {score:.2f}" for name, score in zip(called, segments.scores)] or [NOTHING]
     height, width = picture.shape[:2]
     probe = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     widths = [round(probe.textlength(text)) + LINE + 2 * MARGIN for text in told]

@@ -74,12 +74,18 @@ def claimed(
     queries: list[int] = []
     if not kept:
         return Segments(ids, (), ()), queries
-    masks = upright(kept)
-    winner = np.argmax(share[kept][:, None, None] * sigmoid(masks), axis=0)
+    winner, most, whole = np.zeros(size, np.int32), np.zeros(size, np.float32), np.zeros((len(kept), *size), bool)
+    for start in range(0, len(kept), AT_ONCE):
+        some = kept[start : start + AT_ONCE]
+        for i, mask in enumerate(upright(some), start):
+            claim, whole[i] = share[kept[i]] * sigmoid(mask), mask > 0
+            more = claim > most
+            winner[more], most[more] = i, claim[more]
     for i, q in enumerate(kept):
-        whole = masks[i] > 0
-        won = (winner == i) & whole
-        if not won.any() or won.sum() < rules.overlap * whole.sum():
+        own = winner == i
+        won = own & whole[i]
+        # As published: all that it won, also where its mask is not sure, against all of its mask.
+        if not won.any() or own.sum() < rules.overlap * whole[i].sum():
             continue
         name = classes[label[q]]
         if name in rules.stuff and name in names:
@@ -99,7 +105,10 @@ def semantic(classes: Sequence[str], scores: np.ndarray, upright: Upright, size:
     claims = np.zeros((len(classes), *size), np.float32)
     for start in range(0, len(shares), AT_ONCE):
         some = list(range(start, min(start + AT_ONCE, len(shares))))
-        claims += np.einsum("qc,qhw->chw", shares[some], sigmoid(upright(some)))
+        sure = sigmoid(upright(some))
+        for first in range(0, len(classes), AT_ONCE):  # in pieces: of many classes a second copy would be large
+            few = slice(first, first + AT_ONCE)
+            claims[few] += np.tensordot(shares[some, few].T, sure, 1)
     label = claims.argmax(axis=0)
     there = np.unique(label)
     surest = [float(min(1.0, claims[c][label == c].mean())) for c in there]

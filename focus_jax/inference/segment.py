@@ -30,6 +30,7 @@ from focus_jax.sequence.layout import KINDS, Laid, Writer
 
 NAMES = 64  # ids of an answer's names at most
 EXPLAINED = 256  # of an answer to a question, which may say why
+LONGEST = 120  # letters of a name; longer answers explain
 UNNAMED = "it"  # what was found where the answer names nothing
 
 
@@ -181,8 +182,9 @@ class Segmenter:
         if not chosen:
             return Segments(np.zeros(fit.size, np.int32), (), ())
         mask = np.any(self.upright(masks[chosen], fit) > 0, axis=0)
-        name = answer.rstrip(".")
-        name = name if name not in ("", ask.NOTHING) else UNNAMED
+        name = " ".join(answer.split()).rstrip(".")
+        if name in ("", ask.NOTHING) or len(name) > LONGEST:  # an explanation is no name
+            name = UNNAMED
         return Segments(mask.astype(np.int32), (name,), (float(sure[chosen].max()),))
 
 

@@ -17,11 +17,12 @@ from etils import epath
 from PIL import Image
 
 from data_pipelines import transforms
+from data_pipelines.readers import MISSHAPEN
 from data_pipelines.readers import frames as clips
 from data_pipelines.readers.coco import clean
 from focus_jax.errors import UserError
 from focus_jax.evaluation.protocol import Instances, Question
-from focus_jax.inference import masks
+from focus_jax.inference import clip_files, masks
 
 RESULTS, PARTS = "results.json", "parts"
 
@@ -39,12 +40,13 @@ class Answer:
 @dataclasses.dataclass(frozen=True)
 class Source:
     """Where a set lies. source: its file or folder; pictures: their folder, empty for where the set has them;
-    categories: of COCO a file that lists them, empty for source."""
+    categories: of COCO a file that lists them; without: of words a list whose videos are left out."""
 
     source: epath.Path
     pictures: epath.Path
     categories: epath.Path
     output: epath.Path
+    without: epath.Path | None = None
 
 
 def youtube_vis(s: Source) -> list[Answer]:
@@ -53,9 +55,12 @@ def youtube_vis(s: Source) -> list[Answer]:
     Raises (all sets): UserError, DataError.
     """
     data = _json(s.source)
-    numbers, names = _categories(data, s.source)
+    numbers, names = _categories(data, s.source, "")
     if not isinstance(data.get("videos"), list):
         raise UserError(f"{s.source}: has no list of videos, expected YouTube-VIS's form.")
+    for i, video in enumerate(data["videos"]):
+        if not isinstance(video, Mapping) or "id" not in video or not video.get("file_names"):
+            raise UserError(f"{s.source}: video {i} lacks its id or its file_names.")
 
     def give(video: Mapping[str, Any]) -> Callable[[Any], bytes]:
         def made(model: Any) -> bytes:
@@ -63,7 +68,8 @@ def youtube_vis(s: Source) -> list[Answer]:
             found = model.segment_video(shown, Instances(names))
             out = []
             for k, (name, score) in enumerate(zip(found.names, found.scores), 1):
-                each = [masks.run_lengths(ids == k) if (ids == k).any() else None for ids in found.ids]
+                whole = found.ids == k if found.masks is None else found.masks[k - 1]
+                each = [masks.run_lengths(mask) if mask.any() else None for mask in whole]
                 entry = {"video_id": video["id"], "category_id": numbers[name], "score": float(score)}
                 out.append(entry | {"segmentations": each})
             return json.dumps(out).encode()
@@ -76,16 +82,16 @@ def youtube_vis(s: Source) -> list[Answer]:
 def coco_instances(s: Source) -> list[Answer]:
     """COCO's image_info_test-dev2017.json -> results.json: of each thing image_id, category_id, score, segmentation."""
     data = _json(s.source)
-    numbers, names = _categories(_json(s.categories), s.categories)
+    numbers, names = _categories(_json(s.categories), s.categories, EXPECTED)
 
     def give(image: Mapping[str, Any]) -> Callable[[Any], bytes]:
         def made(model: Any) -> bytes:
             shown = _frames(s.pictures, [str(image["file_name"])])
             (found,) = model.segment(shown, [Instances(names)])
             out = [
-                {"image_id": image["id"], "category_id": numbers[e["name"]], "score": e["score"]}
+                {"image_id": image["id"], "category_id": numbers[e["name"]], "score": float(score)}
                 | {"segmentation": e["segmentation"]}
-                for e in masks.entries(found)
+                for e, score in zip(masks.entries(found), found.scores)
             ]
             return json.dumps(out).encode()
 
@@ -97,7 +103,7 @@ def coco_instances(s: Source) -> list[Answer]:
 def coco_panoptic(s: Source) -> list[Answer]:
     """The same -> results.json with annotations, and pictures/NAME.png whose colours are ids (R + 256 G + 65536 B)."""
     data, listed = _json(s.source), _json(s.categories)
-    numbers, names = _categories(listed, s.categories)
+    numbers, names = _categories(listed, s.categories, EXPECTED)
     stuff = {clean(str(c["name"])) for c in listed["categories"] if not c.get("isthing", 1)}
 
     def give(image: Mapping[str, Any]) -> Callable[[Any], bytes]:
@@ -134,13 +140,15 @@ def words_of_videos(s: Source) -> list[Answer]:
 
         return made
 
-    out = []
+    out, left_out = [], set(clips.meta_expressions(s.without)) if s.without else set()
     for video, entry in videos.items():
+        if video in left_out:
+            continue
         names = [str(name) for name in entry.get("frames") or []]
         if not names:
             raise UserError(f"{s.source}: {video} lists no frame, expected some.")
         for number, one in (entry.get("expressions") or {}).items():
-            text = str(one.get("exp", "")).strip()
+            text = str(one.get("exp", "")).replace("(s)", "").strip() if isinstance(one, Mapping) else ""
             if not text:
                 raise UserError(f"{s.source}: {video}, expression {number} has no words.")
             asked = Question(text) if one.get("type_id") == 1 else text
@@ -155,14 +163,17 @@ def davis(s: Source) -> list[Answer]:
     if not listed.exists():
         raise UserError(f"{listed}: is missing, expected DAVIS-2017's folder with test-dev as --source.")
     size = "480p"
+    pictures, marks = s.source / "JPEGImages" / size, s.source / "Annotations" / size
 
     def give(video: str) -> Callable[[Any], bytes]:
         def made(model: Any) -> bytes:
-            files = sorted(p.name for p in (s.source / "JPEGImages" / size / video).iterdir())
-            shown = _frames(s.source / "JPEGImages" / size / video, files)
-            stem = files[0].rpartition(".")[0]
-            with (s.source / "Annotations" / size / video / f"{stem}.png").open("rb") as file, Image.open(file) as png:
-                first = np.asarray(png).astype(np.int32)
+            folder = pictures / video
+            found_files = folder.iterdir() if folder.is_dir() else ()
+            files = sorted(p.name for p in found_files if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+            if not files:
+                raise UserError(f"{folder}: holds no picture, expected the sequence's frames.")
+            shown, stem = _frames(folder, files), files[0].rpartition(".")[0]
+            first = clip_files.marked(str(marks / video / f"{stem}.png"), shown.shape[1:3]).copy()
             first[first == clips.VOID] = 0
             found = model.segment_video(shown, (0, first))
             for name, ids in zip(files, found.ids):
@@ -183,8 +194,17 @@ def joined(name: str, answers: Sequence[Answer], output: epath.Path) -> None:
     """results.json out of all answers, of the sets that want one."""
     if name in ("words_of_videos", "davis"):
         return
-    every = [entry for answer in answers for entry in json.loads(answer.done.read_text())]
-    (output / RESULTS).write_text(json.dumps({"annotations": every} if name == "coco_panoptic" else every))
+    # Piece by piece: all of a set's run lengths together take gigabytes.
+    beside = output / f"{RESULTS}.part"
+    with beside.open("w") as to:
+        to.write('{"annotations": [' if name == "coco_panoptic" else "[")
+        first = True
+        for answer in answers:
+            if inner := answer.done.read_text().strip()[1:-1].strip():
+                to.write(inner if first else f",\n{inner}")
+                first = False
+        to.write("]}" if name == "coco_panoptic" else "]")
+    beside.rename(output / RESULTS)
 
 
 # ------------------------------------------------------------------------------------------------------------- files
@@ -198,12 +218,18 @@ def _json(path: epath.Path) -> Any:
     return data
 
 
-def _categories(data: Mapping[str, Any], path: epath.Path) -> tuple[dict[str, int], list[str]]:
-    """({name: number}, names)."""
+EXPECTED = ", expected --categories with a file that does"
+
+
+def _categories(data: Mapping[str, Any], path: epath.Path, expected: str) -> tuple[dict[str, int], list[str]]:
+    """({name: number}, names). Raises: UserError, with what is expected of a file without."""
     listed = data.get("categories")
     if not isinstance(listed, list) or not listed:
-        raise UserError(f"{path}: lists no categories, expected --categories with a file that does.")
-    numbers = {clean(str(c["name"])): int(c["id"]) for c in listed}
+        raise UserError(f"{path}: lists no categories{expected}.")
+    try:
+        numbers = {clean(str(c["name"])): int(c["id"]) for c in listed}
+    except MISSHAPEN as error:
+        raise UserError(f"{path}: a category lacks its name or number ({error!r}).") from error
     if len(numbers) < len(listed):
         raise UserError(f"{path}: two of its categories have one name, expected different ones.")
     return numbers, list(numbers)
@@ -212,6 +238,9 @@ def _categories(data: Mapping[str, Any], path: epath.Path) -> tuple[dict[str, in
 def _images(data: Mapping[str, Any], s: Source) -> list[Mapping[str, Any]]:
     if not isinstance(data.get("images"), list) or not data["images"]:
         raise UserError(f"{s.source}: lists no images, expected COCO's image_info file.")
+    for i, image in enumerate(data["images"]):
+        if not isinstance(image, Mapping) or "id" not in image or not image.get("file_name"):
+            raise UserError(f"{s.source}: image {i} lacks its id or its file_name.")
     return data["images"]
 
 

@@ -18,11 +18,13 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from focus_jax.errors import UserError
-from focus_jax.evaluation.protocol import ClipPrompt, Segments
+from focus_jax.evaluation.protocol import ClipPrompt, Instances, Segments
 from focus_jax.inference.queries import Rules, claimed, sigmoid
 from focus_jax.inference.segment import UNNAMED, Looked, Segmenter
 
 CHUNK = 8  # frames at a time: all clips run the same program
+CANDIDATES = 20  # queries of a frame that may be things of a clip, and answers of a clip, where they are ranked
+WEAK = 0.02  # mean share up to a frame below which a thing that is not in it is forgotten
 
 
 class VideoSegmenter:
@@ -43,6 +45,8 @@ class VideoSegmenter:
             return self._words(frames, prompt, names, rules)
         if isinstance(prompt, tuple):
             return self._marked(frames, *prompt, names, rules)
+        if isinstance(prompt, Instances):
+            return self._instances(frames, prompt, names, rules)
         return self._classes(frames, prompt, names, rules)
 
     def _words(self, frames: np.ndarray, prompt: str, names: bool, rules: Rules) -> Segments:
@@ -106,15 +110,54 @@ class VideoSegmenter:
         t = 0
         for chunk, count in _chunks(frames, CHUNK):
             found = self.segmenter.look(chunk, [classes] * CHUNK, np.stack([none] * CHUNK), names=names)
-            if found.embeddings is None:
-                told = "mask_decoder.embedding is 0"
-                raise UserError(f"{self.segmenter.model.label}: {told}, so that it cannot join classes over frames.")
             for b in range(count):
                 segments, queries = self._claimed(found, b, classes, rules)
-                tracks = memory.join(t, segments, queries, found.embeddings[b])
+                tracks = memory.join(t, segments, queries, self._embeddings(found)[b])
                 ids[t] = np.array([0, *tracks], np.int32)[segments.ids]
                 t += 1
         return Segments(ids, *memory.told())
+
+    def _embeddings(self, found: Looked) -> np.ndarray:
+        if found.embeddings is None:
+            told = "mask_decoder.embedding is 0"
+            raise UserError(f"{self.segmenter.model.label}: {told}, so that it cannot join classes over frames.")
+        return found.embeddings
+
+    def _instances(self, frames: np.ndarray, classes: list[str], names: bool, rules: Rules) -> Segments:
+        """The surest pairs of thing and class, masks whole. Of each frame the CANDIDATES queries that are least the
+        background are joined by e_j; a thing's share of a class is its mean over all frames, 0 where it was not
+        seen."""
+        memory, none = Memory(rules), self.segmenter.covered([], self.segmenter.fit(frames))
+        masks: dict[int, np.ndarray] = {}
+        shares: dict[int, np.ndarray] = {}
+        t = 0
+        for chunk, count in _chunks(frames, CHUNK):
+            found = self.segmenter.look(chunk, [classes] * CHUNK, np.stack([none] * CHUNK), names=names)
+            for b in range(count):
+                z = found.scores[b][:, : len(classes) + 1]
+                share = _softmax(z, 1)[:, :-1] * self.segmenter.quality(found.masks[b], found.fit)[:, None]
+                chosen = np.argsort(-share.max(axis=1), kind="stable")[:CANDIDATES]
+                best = [classes[k] for k in share[chosen].argmax(axis=1)]
+                seen = Segments(np.zeros(frames.shape[1:3], np.int32), tuple(best), tuple(share[chosen].max(axis=1)))
+                tracks = memory.join(t, seen, chosen.tolist(), self._embeddings(found)[b])
+                for track, query, mask in zip(
+                    tracks, chosen, self.segmenter.upright(found.masks[b][chosen], found.fit)
+                ):
+                    masks.setdefault(track, np.zeros(frames.shape[:3], bool))[t] |= mask > 0
+                    shares[track] = shares.get(track, 0.0) + share[query] / len(frames)
+                # What was seen once and is weak does not come back: its masks would fill the memory.
+                for track in [k for k in masks if shares[k].max() * len(frames) < WEAK * (t + 1) and k not in tracks]:
+                    del masks[track], shares[track]
+                t += 1
+        pairs = sorted(((float(x), track, k) for track, row in shares.items() for k, x in enumerate(row)), reverse=True)
+        pairs = [one for one in pairs if one[0] >= rules.instances and masks[one[1]].any()][
+            : min(rules.most, CANDIDATES)
+        ]
+        whole = np.stack([masks[track] for _, track, _ in pairs]) if pairs else np.zeros((0, *frames.shape[:3]), bool)
+        ids = np.zeros(frames.shape[:3], np.int32)
+        for k, mask in reversed(list(enumerate(whole, 1))):
+            ids[mask] = k
+        return Segments(ids, tuple(classes[k] for *_, k in pairs), tuple(score for score, *_ in pairs), whole)
 
     def _claimed(self, found: Looked, b: int, classes: list[str], rules: Rules) -> tuple[Segments, list[int]]:
         upright = lambda kept: self.segmenter.upright(found.masks[b][kept], found.fit)

@@ -170,8 +170,10 @@ def tiled(run: Callable[[np.ndarray], np.ndarray], x: np.ndarray, tile: int, ove
     A map that fits in one square goes through run as it is. Norms see one square only, so that the result is not that
     of the whole map; the wider the overlap, the less a seam shows. Raises: UserError.
     """
-    if not 0 < overlap < tile:
-        raise UserError(f"tile: {tile} with overlap {overlap}, expected 0 < overlap < tile.")
+    unit = max(1, round(1 / scale))
+    if not 0 < overlap < tile or any(n % unit for n in (tile, overlap, *x.shape[1:3])):
+        told = f"tile {tile}, overlap {overlap} and {x.shape[1]} x {x.shape[2]} positions"
+        raise UserError(f"tile: {told}, expected 0 < overlap < tile and multiples of {unit}.")
     if x.shape[1] <= tile and x.shape[2] <= tile:
         return run(x)
     if min(x.shape[1:3]) < tile:

@@ -172,6 +172,10 @@ def plan(
         raise UserError(f"scheduler: {scheduler} divides by the signal, of which zero_terminal leaves none; use ddim.")
     sigmas = scheduler.startswith("euler")  # between whole times they are known too
     times = _times(schedule.steps, count, spacing, offset, whole=not sigmas, solver=scheduler == "dpm_solver")
+    if times.min() < 0 or times.max() > schedule.steps - 1 or (np.diff(times) >= 0).any():
+        told = f"{count} steps, spacing {spacing} and offset {offset}"
+        raise UserError(f"steps: {told} give times from {times.max():g} to {times.min():g} of {schedule.steps}; "
+                        "expected falling ones that there are, as fewer steps or another spacing give.")  # fmt: skip
     rows = {
         "ddim": lambda: _ddim(schedule, times, count, eta),
         "ddpm": lambda: _ddpm(schedule, times),

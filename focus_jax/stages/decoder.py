@@ -80,6 +80,8 @@ def validate(config: Any) -> None:
     if config.model.decoder.known not in (RELEASED, len(RESOLUTIONS)):
         told = f"{RELEASED} (ILLUME+) or {len(RESOLUTIONS)}"
         raise UserError(f"config.model.decoder.known: {config.model.decoder.known!r}, expected {told}.")
+    if config.model.decoder.unit < 1:
+        raise UserError(f"config.model.decoder.unit: {config.model.decoder.unit}, expected pixels, 1 or more.")
     if config.model.decoder.order not in ORDERS:
         raise UserError(f"config.model.decoder.order: {config.model.decoder.order!r}, expected {' or '.join(ORDERS)}.")
     noise_schedule.Schedule(**config.model.schedule)
@@ -99,7 +101,7 @@ def validate_stream(config: Any, stream: Mapping[str, Any], where: str) -> None:
     """A bucket must be a known size, whole codes and whole latents. Raises: UserError."""
     if stream["shape_class"] not in ("picture", "latents"):
         raise UserError(f"{where}.shape_class: expected picture or latents, found {stream['shape_class']!r}.")
-    unit, share = config.model.decoder.unit, stream.get("tokens", 1.0)
+    unit, share = max(1, config.model.decoder.unit), stream.get("tokens", 1.0)
     height, width = stream["height"], stream["width"]
     try:
         resolution_index(height, width, unit, known=config.model.decoder.known)
@@ -109,6 +111,8 @@ def validate_stream(config: Any, stream: Mapping[str, Any], where: str) -> None:
     if (step := vae(**config.model.vae).stride * net.stride) and (height % step or width % step):
         raise UserError(f"{where}: {height} x {width} pixels, expected multiples of {step}, whole latents.")
     if not config.model.get("tokenizer"):
+        if stream["shape_class"] == "latents":
+            raise UserError(f"{where}.shape_class: latents, which come with codes, but this model has no tokenizer.")
         return
     tokenizer = dual_tokenizer(**config.model.tokenizer)
     reads = tokenizer.reads_high if stream["shape_class"] == "picture" else 0

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
@@ -69,7 +70,7 @@ def initial_params(config: Any, plan: Plan, stage_init: Callable) -> tuple[Flat,
             )
         for p in mine:
             text.setdefault(parts.part_of(p), set()).add(label)
-    params = store.read(entries, {p: plan.abstract[p] for p in entries})
+    params = _read(entries, plan)
     drawn = {p for p, x in chosen.items() if config.init[x] == "random"}
     if drawn:
         params |= state.init_params(plan, stage_init, config.seed, drawn)
@@ -82,6 +83,27 @@ def initial_params(config: Any, plan: Plan, stage_init: Callable) -> tuple[Flat,
         text_of = ", ".join(sorted(labels)) + (f", fingerprint {recorded}" if recorded else "")
         origins[part] = {"text": text_of, "entries": held}
     return {p: params[p] for p in plan.abstract}, origins
+
+
+def _read(entries: Mapping[str, store.Entry], plan: Plan) -> Flat:
+    """Leaves in their shardings; of parts.WIDER narrower ones filled up with zeros."""
+    targets = {p: plan.abstract[p] for p in entries}
+    narrow = {p: e for p, e in entries.items() if _narrower(p, e.shape, targets[p].shape)}
+    params = store.read(entries, {p: target for p, target in targets.items() if p not in narrow})
+    own = {p: jax.ShapeDtypeStruct(e.shape, targets[p].dtype) for p, e in narrow.items()}
+    for path, leaf in store.read(narrow, own).items():
+        lacking = [(0, n - m) for n, m in zip(targets[path].shape, leaf.shape)]
+        params[path] = jax.device_put(jnp.pad(leaf, lacking), targets[path].sharding)
+    return params
+
+
+def _narrower(path: str, given: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    if path not in parts.WIDER or len(given) != len(wanted):
+        return False
+    axis, count = parts.WIDER[path]
+    return (
+        given[axis] == count < wanted[axis] and given[:axis] + given[axis + 1 :] == wanted[:axis] + wanted[axis + 1 :]
+    )
 
 
 def _entry(found: store.Catalogue, path: str, field: str) -> store.Entry:

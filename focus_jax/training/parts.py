@@ -23,6 +23,9 @@ PARTS = (
     "heads",  # read-outs of stage 0, of no use afterwards
     *("inception", "clip_pictures", "clip_texts", "dino"),  # they measure only; in files of their own
 )
+# Parameters of which a network may have more along an axis than what it starts from, which then has so many: the rest
+# begins at zero. Of the UNet's inputs the latents come first, the code map's channels behind them.
+WIDER = {"unet/conv_in/kernel": (2, 4)}  # path: (axis, how many)
 TRAINING_ONLY = ("discriminator", "perceptual", "heads")  # a model is whole without them
 
 

@@ -16,6 +16,7 @@ from etils import epath
 from focus_jax.errors import UserError
 from focus_jax.models.unet import UNet, unet
 from focus_jax.models.vae import VAE, vae
+from focus_jax.training.parts import WIDER
 from focus_jax.weights.shapes import module_shapes, sizes
 from focus_jax.weights.table import DENSE, Rule, Shape, Table, Transform, conv, linear, norm
 
@@ -158,7 +159,7 @@ def vae_shapes(config: Any = None) -> dict[str, Shape]:
     return module_shapes(VAE_PART, model, (1, model.stride, model.stride, 3))
 
 
-_CODES = ((f"{UNET_PART}/conv_in/kernel", 2),)
+_CODES = tuple((path, *more) for path, more in WIDER.items())
 UNET = Table("sdxl_unet", (UNET_PART,), _diffusers_unet(), unet_shapes, wider=_CODES)
 UNET_ORIGINAL = Table(
     "sdxl_unet_original",

@@ -130,8 +130,8 @@ class Table:
     that value there. Reading sets them, `set_to_constants` lists them so that a caller can say so, and writing refuses
     any other value.
     pieces: what a network may lack. Reading passes over the keys of such a piece, as over `others`.
-    wider: (path of ours, axis) of parameters that a network may have more of along that axis than a file does; reading
-    fills them up with zeros, `widened` lists them so that a caller can say so.
+    wider: (path of ours, axis, count) of parameters that a network may have more of along that axis than a file, which
+    then has `count`; reading fills them up with zeros, `widened` lists them so that a caller can say so.
     beyond: (prefix of paths of ours, sentence) of a network's parts that the format knows nothing of; a caller who
     writes a file for such a network says the sentence.
     """
@@ -145,7 +145,7 @@ class Table:
     constants: tuple[tuple[str, float], ...] = ()
     pieces: tuple[Piece, ...] = ()
     beyond: tuple[tuple[str, str], ...] = ()
-    wider: tuple[tuple[str, int], ...] = ()
+    wider: tuple[tuple[str, int, int], ...] = ()
 
     def lacks(self, paths: Iterable[str]) -> list[Piece]:
         """Pieces of which a network with these paths of ours has nothing."""
@@ -182,13 +182,12 @@ class Table:
     def widened(self, source: Mapping[str, Any], shapes: Mapping[str, Shape]) -> list[str]:
         """Paths of ours that `wider` names and that are wider than in a file with these arrays."""
         prefix, out = self.prefix_of(source), []
-        for path, axis in self.wider:
+        for path, axis, count in self.wider:
             pair = self.their_key(path)
-            if pair is None or path not in shapes or prefix + pair[0] not in source:
+            if pair is None or path not in shapes or prefix + pair[0] not in source or count >= shapes[path][axis]:
                 continue
-            theirs = tuple(source[prefix + pair[0]].shape)
-            narrow = lambda n, path=path, axis=axis: tuple(shapes[path][:axis]) + (n,) + tuple(shapes[path][axis + 1 :])
-            if theirs in (pair[1].transform.their_shape(narrow(n)) for n in range(1, shapes[path][axis])):
+            narrow = tuple(shapes[path][:axis]) + (count,) + tuple(shapes[path][axis + 1 :])
+            if tuple(source[prefix + pair[0]].shape) == pair[1].transform.their_shape(narrow):
                 out.append(path)
         return out
 

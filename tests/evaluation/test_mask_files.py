@@ -102,6 +102,18 @@ def test_stuff_of_the_files_is_one_and_counts_apart():
     assert {found[f"coco_panoptic_{name}"] for name in ("pq", "things_pq", "stuff_pq", "stuff_rq")} == {1.0}
 
 
+def test_crowds_excuse_their_own_class_alone():
+    """A dog that is found in a crowd of cats is wrong; a cat there is neither right nor wrong, nor is it missed."""
+    example = record(classes=["cat", "dog"])
+    example.instances[1] = Instance(category="cat", mask=Mask.from_array(B), crowd=True)
+    ids = np.where(A, 1, np.where(B, 2, 0)).astype(np.int32)
+    run = lambda *names: values(
+        asked("coco_panoptic", asked=("classes",)).run(Told(lambda _: Segments(ids, names, (1.0, 1.0))), [example])
+    )
+    assert run("cat", "cat")["coco_panoptic_pq"] == 1.0
+    assert run("cat", "dog")["coco_panoptic_pq"] == 0.5  # cats 1, dogs 0
+
+
 def test_semantic():
     """The dog's half is said to be a cat; what is of no class, and a class that nowhere is true, count neither way."""
     example = record(classes=["cat", "dog", "sky"])

@@ -13,7 +13,7 @@ from pycocotools import mask as coco
 import focus_jax
 from focus_jax import infer
 from focus_jax.errors import UserError
-from focus_jax.evaluation.protocol import Checked, Segments
+from focus_jax.evaluation.protocol import Checked, Instances, Segments
 from focus_jax.inference import clip_files, video
 from focus_jax.inference.queries import Rules
 from focus_jax.inference.segment import Looked, Segmenter
@@ -123,6 +123,17 @@ def test_classes_are_joined_by_what_follows_them(hand, frames):
         VideoSegmenter(one)(frames, ["circle", "square"])
 
 
+def test_ranked_things_are_whole_and_need_no_threshold(hand, frames):
+    """What is in all frames is surer than what comes later; where they cross both keep their masks."""
+    where = {(t, 0): (t, t + 3) for t in range(len(frames))}
+    where |= {(t, 3): (8, 11) for t in range(3, len(frames))}
+    found = VideoSegmenter(hand(where))(frames, Instances(["circle", "square"]))
+    assert found.names[:2] == ("circle", "square") and list(found.scores) == sorted(found.scores, reverse=True)
+    for t in range(len(frames)):
+        assert columns(found.masks[0, t].astype(int), 1) == (2 * t, 2 * t + 6), t
+        assert columns(found.masks[1, t].astype(int), 1) == ((16, 22) if t >= 3 else None), t
+
+
 def test_memory():
     """What is like nothing begins a track; what was out of sight for too long is another thing."""
     segments = lambda *names: Segments(np.zeros((1, 1), np.int32), names, (0.9,) * len(names))
@@ -160,6 +171,10 @@ def test_end_to_end_on_random_weights(model, frames):  # noqa: F811
     np.testing.assert_array_equal(again.ids, found.ids[:4]), "later frames change nothing"
     assert checked.segment_video(frames[:3], ["circle", "square"]).ids.shape == (3, SIZE, SIZE)
     assert checked.segment_video(frames[:3], "the circle").ids.shape == (3, SIZE, SIZE)
+    ranked = checked.segment_video(frames[:3], Instances(["circle", "square"]))
+    assert ranked.masks.shape == (len(ranked.names), 3, SIZE, SIZE) and len(ranked.names) > 2
+    assert list(ranked.scores) == sorted(ranked.scores, reverse=True)
+    np.testing.assert_array_equal(ranked.ids == 1, ranked.masks[0])  # the surest is on top
 
 
 @pytest.mark.parametrize(

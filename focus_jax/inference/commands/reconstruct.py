@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
     shared.tell(refused)
 
 
-OF_DIFFUSION = ("steps", "guidance", "scheduler", "spacing", "rescale", "eta")
+OF_DIFFUSION = ("steps", "guidance", "scheduler", "spacing", "rescale", "eta", "tile")
 
 
 def _buckets(args: argparse.Namespace, model: Any) -> Any:
@@ -129,7 +129,11 @@ def arguments(add: Callable[..., Any]) -> None:
     add("inputs", nargs="+", metavar="INPUT", help="pictures, folders of pictures, files of codes")
     add("--checkpoint", required=True, metavar="DIR", help="run directory, step directory or safetensors file")
     add("--output", required=True, metavar="DIR", help="folder to write to")
-    add("--buckets", metavar="256|512|HxW,...", help="sizes to encode at (default: those of the run's last phase)")
+    add(
+        "--buckets",
+        metavar="256|512|HxW,...",
+        help="sizes to encode at (default: those of the run's last phase; diffusion: all it draws)",
+    )
     add("--decoder", choices=("tokenizer", "diffusion"), default="tokenizer", help="what draws (default: tokenizer)")
     add("--twice", action="store_true", help="diffusion: at twice the size of the codes")
     add("--steps", type=int, default=30, help="diffusion: of the scheduler (default: 30)")
@@ -139,6 +143,7 @@ def arguments(add: Callable[..., Any]) -> None:
     add("--spacing", default="leading", help="diffusion: leading, trailing, linspace (default: leading)")
     add("--rescale", type=float, default=0.0, help="diffusion: share of guided deviations brought back (default: 0)")
     add("--eta", type=float, default=0.0, help="diffusion: noise of ddim (default: 0)")
+    add("--tile", type=int, default=0, metavar="PIXELS", help="diffusion: draw in squares, where memory is short")
     add("--preview", type=int, default=0, metavar="N", help="diffusion: write what there is every N steps")
     add("--batch", type=int, default=8, help="pictures of one bucket at a time (default: 8)")
     add("--weights", choices=("ema", "raw"), default="ema", help="averaged parameters where there are some, or raw")
