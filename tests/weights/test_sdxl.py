@@ -116,6 +116,48 @@ def test_a_network_without_codes_is_filled_up_with_zeros():
             table.read(source(table), table.shapes(narrow), "file")
 
 
+def test_imports_fit_the_full_recipe():
+    """An import without a config has the very leaves that configs/stage1_decoder.py asks for."""
+    import flax.linen as nn
+    import jax
+
+    from focus_jax import stages
+    from focus_jax.training import config as config_lib
+    from focus_jax.training.parts import flatten
+
+    config = config_lib.load("configs/stage1_decoder.py")
+    asked = flatten(nn.unbox(jax.eval_shape(stages.create(config).init, jax.random.key(0))))
+    given = sdxl.unet_shapes() | sdxl.vae_shapes()
+    wanted = {path: tuple(x.shape) for path, x in asked.items() if path.startswith(("unet/", "vae/"))}
+    assert wanted == given
+
+
+def test_a_narrow_network_starts_a_wide_one(tmp_path):
+    """config.init takes a UNet without codes: the first channels are its own, the rest zero; no other width is."""
+    import types
+
+    import jax
+
+    from focus_jax.training import checkpoint, store
+
+    rng = np.random.default_rng(0)
+    kernel = rng.standard_normal((3, 3, 4, 8)).astype(np.float32)
+    file = tmp_path / "unet.safetensors"
+    store.save_safetensors(file, {"unet/conv_in/kernel": kernel, "unet/conv_in/bias": kernel[0, 0, 0]}, None, "test")
+    entries = store.catalogue(file, "raw", "test").entries
+    wide = lambda n: {
+        "unet/conv_in/kernel": jax.ShapeDtypeStruct((3, 3, n, 8), np.float32),
+        "unet/conv_in/bias": jax.ShapeDtypeStruct((8,), np.float32),
+    }
+    read = lambda n: checkpoint._read(entries, types.SimpleNamespace(abstract=wide(n)))
+    found = read(20)
+    np.testing.assert_array_equal(found["unet/conv_in/kernel"][:, :, :4], kernel)
+    assert not np.any(found["unet/conv_in/kernel"][:, :, 4:])
+    np.testing.assert_array_equal(read(4)["unet/conv_in/kernel"], kernel)
+    with pytest.raises(UserError, match="unet/conv_in/kernel has shape"):
+        read(3)
+
+
 @EACH
 def test_refusals(table):
     shapes = table.shapes(TINY)
