@@ -253,7 +253,7 @@ class Stage:
             t = jax.vmap(lambda k: jax.random.randint(k[2], (), 0, self.schedule.steps))(keys)
         codes = None
         if self.tokenizer is not None:
-            codes = self.code_map(params, self._indices(params, batch), shape[:2])
+            codes = jax.lax.stop_gradient(self.code_map(params, self._indices(params, batch), shape[:2]))
         x = noise_schedule.noised(self.levels, z, noise, t)
         target = noise_schedule.target(self.levels, self.schedule.prediction, z, noise, t)
         return x, codes, t, self.size_ids(height, width, len(z)), target, keys[:, 3]

@@ -20,7 +20,7 @@ ZQ = jax.random.normal(jax.random.key(2), (2, 3, 2, 6))
 
 def level(width, scan, remat):
     """Three decoder layers with attention and a DC-up, on a level that keeps (8) or changes (16) the width."""
-    return Level(width, 3, True, 4, "up", spatial=True, scan=scan, remat=remat)
+    return Level(width, 3, True, 4, "dc_up", spatial=True, scan=scan, remat=remat)
 
 
 @functools.cache
