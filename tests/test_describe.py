@@ -62,6 +62,7 @@ def test_one_device_holds_everything_once():
     assert pixel["state_bytes_per_device"] >= 3 * pixel["bytes_per_device"]  # two moments and EMA
 
 
+@pytest.mark.slow
 def test_checkpoint_describes_itself(tmp_path, capsys):
     config = config_lib.load("configs/stage1_tokenizer.py:tiny", ["--config.groups.pixel.lr=0.125"])
     stage = stages.create(config)

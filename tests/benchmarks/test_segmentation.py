@@ -11,6 +11,7 @@ from focus_jax.benchmarks import segmentation
 from focus_jax.errors import UserError
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 def test_parts(tmp_path, capsys):
     pytest.importorskip("torch")

@@ -56,6 +56,7 @@ def test_pictures_of_any_size_go_whole_into_the_bucket(model, images):
         model.chat(small[None, :8], ASKED[:1])
 
 
+@pytest.mark.slow
 def test_a_session_is_one_long_sequence(model, images):
     """After two turns with a picture each, the state is that of a plain pass over all embeddings."""
     session, talk, llm = model.session(), model.talk, model.stage.focus.llm

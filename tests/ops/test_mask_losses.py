@@ -6,6 +6,7 @@ is in tests/parity/test_mask2former.py."""
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from focus_jax.ops import mask_losses
 
@@ -95,6 +96,7 @@ def test_choices():
     np.testing.assert_allclose(got, [4 * np.log(2)], rtol=1e-6)  # one right, weighing two, and two wrong
 
 
+@pytest.mark.slow
 def test_gradients_reach_masks_and_scores_alone():
     masks, query = jnp.asarray(perfect(1.0)), np.array([[4, 2, 0]] * 2)
 

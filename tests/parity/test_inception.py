@@ -97,6 +97,7 @@ class Greys:
         return (self.lost * grey + (1 - self.lost) * images).astype(np.uint8)
 
 
+@pytest.mark.slow
 def test_rfid(reference, ours):
     fields = [f"--config.inception={ours}", "--config.batch_size=4", "--config.shown=1"]
     evaluator = reconstruction.Evaluator(config_lib.load("configs/eval.py:reconstruction", fields))

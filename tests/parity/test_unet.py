@@ -93,6 +93,7 @@ def test_output_and_gradients():
     assert_gradients(found, gradients(model))
 
 
+@pytest.mark.slow
 def test_no_context_is_zeros_and_costs_nothing():
     model, (network, params, _) = reference(), load(state(reference()), False)
     want = theirs(model, np.zeros((2, 7, 48), np.float32), np.zeros((2, 24), np.float32))

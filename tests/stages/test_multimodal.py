@@ -144,6 +144,7 @@ def test_a_row_of_weight_zero_changes_nothing(run, batch):
         np.testing.assert_array_equal(a[1][name][1], b[1][name][1])
 
 
+@pytest.mark.slow
 def test_masks_that_fit_cost_less(run, batch):
     predictions = run.stage.predict(unflatten(run.trained | run.frozen), batch)[1]
     rng = jax.random.key(0)

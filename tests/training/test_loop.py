@@ -117,6 +117,7 @@ def kill_and_restart(workdir, pictures, kills, rng, spread, steps=STEPS, *more):
     return reached
 
 
+@pytest.mark.slow
 def test_killed_three_times_is_uninterrupted(uninterrupted, pictures, tmp_path):
     """Bit for bit: parameters, buffers (the codebook start moves one), optimizer, EMA, health, every logged loss."""
     reached = kill_and_restart(tmp_path / "run", pictures, 3, random.Random(0), 0.3)

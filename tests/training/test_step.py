@@ -139,7 +139,7 @@ def test_accumulation_is_exact(single):
     np.testing.assert_array_equal(aux["hist/pixel_codebook"], aux4["hist/pixel_codebook"])
 
 
-@pytest.mark.parametrize("devices, accumulate", [(1, 4), (8, 1)])
+@pytest.mark.parametrize("devices, accumulate", [pytest.param(1, 4, marks=pytest.mark.slow), (8, 1)])
 def test_both_branches_are_exact(both, devices, accumulate):
     """The same in micro-batches, and over eight devices with rows and kernels sharing an axis."""
     _, batch, (loss, grads, aux) = both
@@ -200,7 +200,7 @@ def reference():
     return batches, sgd_step(1, "fsdp", None, batches[0]), [adam.step(b) for b in batches]
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", [t if t == "fsdp" else pytest.param(t, marks=pytest.mark.slow) for t in TABLES])
 def test_eight_devices_are_one(table, reference):
     """fp32: gradients to 1e-5 of their group's norm, parameters after SGD to 1e-5, five AdamW losses to 1e-4."""
     batches, (first, grads, params, _), metrics = reference
