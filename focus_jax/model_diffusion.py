@@ -21,7 +21,6 @@ class Diffusion:
     stage: Any
     params: dict[str, Any]
     label: str
-    high: int
     scope: Any
     encode: Any
     _checked: Any
@@ -94,7 +93,7 @@ class Diffusion:
         if tokens != 1:
             small = round(tokens * size[0]), round(tokens * size[1])
             low = np.stack([np.asarray(transforms.resized(Image.fromarray(x), small)) for x in images])
-        found = self.diffuse(self.encode(low, images if self.high else None), size, seeds=seeds, **options)
+        found = self.diffuse(self.encode(low, images), size, seeds=seeds, **options)
         return found[0] if np.ndim(given) == 3 else found
 
     @functools.cached_property

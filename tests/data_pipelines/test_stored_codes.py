@@ -197,7 +197,7 @@ def test_records_without_these_codes(found, sentence):
 @pytest.mark.parametrize(
     "stream, sentence",
     [
-        (STREAM, r"streams\[0\]: expected semantic_grid or pixel_grid with the shape classes codes and latents, and with no other"),
+        (STREAM, r"streams\[0\]: expected semantic_grid or pixel_grid with the shape classes codes and latents, and"),
         (STREAM | GRIDS | {"shape_class": "picture"}, "with the shape classes codes and latents, and with no other"),
         (STREAM | {"pixel_grid": 4}, r"pixel_grid: is 4, expected two positive ints, \(h, w\)"),
         (STREAM | {"pixel_grid": (4, 0)}, r"pixel_grid: is \(4, 0\), expected two positive ints"),
