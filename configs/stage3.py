@@ -108,7 +108,7 @@ def get_config(size: str = "full") -> ConfigDict:
             models.generation_stream("tiny", (64, 64), rows=16, share=1, length=176, learnt=104),
             models.masks_stream("tiny", (64, 64), rows=8, share=1, length=288, learnt=112, shape_class="editing"),
         ]
-        c.data.phases = [{"steps": 1_500 if size == "tiny" else 12_000, "streams": streams}]
+        c.data.phases = [{"steps": 1_500 if size == "tiny" else 6_000, "streams": streams}]
         c.data.sources = [
             *(words("questions", 0.8), words("caption", 0.2)),
             *(masks("referring", 0.65), masks("reasoning", 0.1), masks("regions", 0.1), masks("panoptic", 0.15)),
