@@ -9,6 +9,7 @@ standins                linear probes on the stand-ins' features at the centres 
 questions               answers to questions about pictures
 text_slots              the same questions, asked of stage 0's language model about scenes that are given as words
 segmentation            by words, by a marked region, panoptic
+latents                 what stage 0's autoencoder gives back, and what its UNet foretells
 classes                 panoptic alone, which stage 0's mask decoders can do
 video                   objects followed through clips
 codes                   how well the codes of pictures are foretold from captions, and whether they make a picture
@@ -37,6 +38,7 @@ def get_config(name: str = "reconstruction") -> ConfigDict:
     of_world = (
         world_reconstruction,
         diffusion,
+        latents,
         questions,
         text_slots,
         segmentation,
@@ -113,6 +115,12 @@ def diffusion() -> ConfigDict:
     c.guidance = (1.0, 1.25, 1.5, 2.0)  # of which the best on `chosen_on` scenes of validation is taken
     c.chosen_on = 64
     c.mean_of = 128  # scenes of which eight samples are averaged
+    return c
+
+
+def latents() -> ConfigDict:
+    c = _world("latents", side=64)
+    c.seed = 0  # of times and noise
     return c
 
 

@@ -69,8 +69,10 @@ class Diffusion:
         return self._diffuser.sizes(scale)
 
     def autoencode(self, images: np.ndarray) -> np.ndarray:
-        """uint8 [B, H, W, 3] through the diffusion decoder's autoencoder and back: its best. Raises: UserError."""
-        return self._diffuser.autoencode(pictures("images", images))
+        """uint8 [B, H, W, 3] through the autoencoder's means and back, the best that the diffusion decoder can draw.
+        Raises: UserError, also for a model without an autoencoder."""
+        with self.scope():
+            return self._latents.back(pictures("images", images))
 
     def redraw(
         self,

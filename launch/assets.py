@@ -111,10 +111,12 @@ def main() -> None:
     without_absent_tpu()
     for name in ("vit", "convnext"):
         print(ship(name, "standins", f"standins_{name}", f"runs/standins/{name}", args.report, args.assets))
-    for name, benchmark in (("llm", "text_slots"), ("masks", "classes")):
+    of_its_own = {"llm": "text_slots", "masks": "classes", "vae": "latents", "unet": "latents_unet"}
+    for name, benchmark in of_its_own.items():
         print(ship(name, "standins", benchmark, f"runs/standins/{name}", args.report, args.assets))
     for name, stage, benchmark in (
         ("tokenizer", "stage1_tokenizer", "world_reconstruction"),
+        ("decoder", "stage1_decoder", "diffusion"),
         ("stage2", "stage2", "questions"),
         ("stage3", "stage3", "segmentation"),
     ):

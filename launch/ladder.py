@@ -33,6 +33,8 @@ STANDINS = {
 } | {
     "llm": Stage({"long": "configs/stage0_language.py"}, (("text_slots",),)),
     "masks": Stage({"long": "configs/stage0_masks.py"}, (("classes",),)),
+    "vae": Stage({"long": "configs/stage0_decoder.py:vae"}, (("latents",),)),
+    "unet": Stage({"long": "configs/stage0_decoder.py:unet"}, (("latents",),), needs="assets/vae.safetensors"),
 }
 STANDARD = ("world_reconstruction", "--config.data.preset=standard", "--config.label=standard")
 STAGES = {
@@ -40,6 +42,11 @@ STAGES = {
         {"ladder": "configs/stage1_tokenizer.py:tiny", "long": "configs/stage1_tokenizer.py:long"},
         (("world_reconstruction",), ("reconstruction",)),
         (STANDARD,),
+    ),
+    "stage1_decoder": Stage(
+        {"ladder": "configs/stage1_decoder.py:tiny", "long": "configs/stage1_decoder.py:long"},
+        (("diffusion",),),
+        needs="assets/unet.safetensors",
     ),
     "stage2": Stage(
         {"ladder": "configs/stage2.py:tiny", "long": "configs/stage2.py:long"},

@@ -15,18 +15,12 @@ from focus_jax.evaluation.generation import described
 from focus_jax.evaluation.protocol import Checked
 
 
-class Evaluator:
+class Evaluator(held_out.Benchmark):
     """Figures: image_token_ce, nats a code over both levels given the caption and the codes before it, and
     image_token_ce_LEVEL; wellformed_images, the share of captions to which a whole picture was written, greedily and
     under the structure mask. Baselines of the first: the same pictures under captions of other scenes."""
 
     name = "codes"
-
-    def __init__(self, config: Any):
-        held_out.check(config)
-        self.config = config
-        self.baselines: dict[str, dict[str, float]] = {}
-        self.galleries: list[held_out.Gallery] = []
 
     @property
     def protocol(self) -> dict[str, Any]:

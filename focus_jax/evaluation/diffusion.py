@@ -15,7 +15,7 @@ from focus_jax.evaluation.protocol import Checked
 from focus_jax.evaluation.reconstruction import readback
 
 
-class Evaluator:
+class Evaluator(held_out.Benchmark):
     """Figures, of pictures drawn at the size of their tokens: psnr; movq_psnr, of the tokenizer's decoder; psnr_gap,
     the second minus the first, picture by picture; psnr_gap_mean8, the same for the mean of eight samples; vae_psnr, of
     the autoencoder alone, which no sample can pass; readback_NAME and movq_readback_NAME, what the checker reads off.
@@ -26,14 +26,11 @@ class Evaluator:
     name = "diffusion"
 
     def __init__(self, config: Any):
-        held_out.check(config)
+        super().__init__(config)
         if not config.guidance or config.chosen_on < 2 or not 2 <= config.mean_of <= config.data.scenes:
             raise UserError("config: expected guidance values, chosen_on and mean_of of at least 2, of no more scenes "
                             "than there are.")  # fmt: skip
-        self.config = config
         self.chosen: dict[str, float] = {}
-        self.baselines: dict[str, dict[str, float]] = {}
-        self.galleries: list[held_out.Gallery] = []
 
     @property
     def protocol(self) -> dict[str, Any]:

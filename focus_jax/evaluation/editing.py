@@ -31,7 +31,7 @@ def instructed(scene: Scene, absent_every: int, side: int) -> tuple[Edit, np.nda
     return made, np.logical_or.reduce([regions.region(kind, drawn.mask(k), d) for k in made.things])
 
 
-class Evaluator:
+class Evaluator(held_out.Benchmark):
     """Figures over instructions that mean something: edit_NAME for the names of scores.editing, whose success is here
     called edit_change; edit_success and edit_success_KIND: that, and every other thing has kept colour and place;
     edit_ceiling: the edit_success of what the model draws from the codes of the target under the true mask;
@@ -46,15 +46,12 @@ class Evaluator:
     name = "editing"
 
     def __init__(self, config: Any):
-        held_out.check(config)
+        super().__init__(config)
         if not 2 <= config.absent_every <= config.data.scenes:
             raise UserError(
                 f"config.absent_every: expected 2 to config.data.scenes ({config.data.scenes}), found "
                 f"{config.absent_every}."
             )
-        self.config = config
-        self.baselines: dict[str, dict[str, float]] = {}
-        self.galleries: list[held_out.Gallery] = []
 
     @property
     def protocol(self) -> dict[str, Any]:

@@ -20,19 +20,13 @@ def described(scene: Scene) -> Caption:
     return captions.caption(scene, scenes.draws_of(scene, scenes.CAPTION))
 
 
-class Evaluator:
+class Evaluator(held_out.Benchmark):
     """Figures: generation_NAME for the names of scores.generation, over all scenes (place: over those of one thing,
     whose captions say where it is), and generation_one_NAME over scenes of one thing; generation_ceiling: the object
     score of what the model draws from the codes of the scenes' own pictures. Beside each what that scores and what
     pictures of other scenes do (a model that ignores its caption)."""
 
     name = "generation"
-
-    def __init__(self, config: Any):
-        held_out.check(config)
-        self.config = config
-        self.baselines: dict[str, dict[str, float]] = {}
-        self.galleries: list[held_out.Gallery] = []
 
     @property
     def protocol(self) -> dict[str, Any]:

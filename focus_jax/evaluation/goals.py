@@ -78,6 +78,7 @@ STAGES: dict[str, Stage] = {
             Figure("text_slot_accuracy*", "questions of this type answered about a scene given as text", 0.95, 0.95),
             Figure("things_pq", "panoptic quality of the objects by Mask2Former's stand-in", 0.60, 0.60),
             Figure("vae_psnr", "closeness of what the VAE gives back", 30.0, 30.0, unit="dB"),
+            Figure("unet_error", "mean square error of what the UNet foretells without codes", better=LOWER),
         ),
     ),
     "stage1_tokenizer": Stage(

@@ -45,6 +45,17 @@ def check(config: Any) -> None:
         )
 
 
+class Benchmark:
+    """What an evaluator of the world begins with. baselines: {figure: {what: its value}}; galleries: see `gallery`; both
+    are there after `run`."""
+
+    def __init__(self, config: Any):
+        check(config)
+        self.config = config
+        self.baselines: dict[str, dict[str, float]] = {}
+        self.galleries: list[Gallery] = []
+
+
 def seeds_of(config: Any, scenes_: Iterable[Scene]) -> list[int]:
     """A seed below 2**31 for each scene from config.seed and its index, so that no row depends on its batch."""
     return [int(np.random.SeedSequence([config.seed, s.index]).generate_state(1)[0] >> 1) for s in scenes_]

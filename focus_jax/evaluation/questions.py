@@ -51,37 +51,27 @@ class Blind:
         return self._by_text.get(q.text) or self.majority(q)
 
 
-def check(config: Any) -> None:
-    """What benchmarks that ask the world's questions cannot do without. Raises: UserError naming the field."""
-    held_out.check(config)
-    if config.per_scene < 1 or config.blind_scenes < 1:
-        raise UserError("config.per_scene and config.blind_scenes: expected at least 1 each.")
-
-
-def protocol(config: Any) -> dict[str, Any]:
-    """Of the protocol file."""
-    blind = {"split": "train", "scenes": config.blind_scenes, "per_scene": config.per_scene}
-    return held_out.protocol(
-        config, matching="exact; case, outer blanks and a final full stop do not count", blind=blind
-    )
-
-
-class Evaluator:
-    """Figures: question_accuracy, question_accuracy_TYPE, and what the same questions give without looking:
-    majority_accuracy (most frequent answer per template) and blind_accuracy (per full text), from the split train."""
-
-    name = "questions"
+class Asked(held_out.Benchmark):
+    """What benchmarks that ask the world's questions begin with."""
 
     def __init__(self, config: Any):
-        check(config)
-        self.config = config
-        self.baselines: dict[str, dict[str, float]] = {}
-        self.galleries: list[held_out.Gallery] = []
+        super().__init__(config)
+        if config.per_scene < 1 or config.blind_scenes < 1:
+            raise UserError("config.per_scene and config.blind_scenes: expected at least 1 each.")
 
     @property
     def protocol(self) -> dict[str, Any]:
         """Of the protocol file."""
-        return protocol(self.config)
+        c, matching = self.config, "exact; case, outer blanks and a final full stop do not count"
+        blind = {"split": "train", "scenes": c.blind_scenes, "per_scene": c.per_scene}
+        return held_out.protocol(c, matching=matching, blind=blind)
+
+
+class Evaluator(Asked):
+    """Figures: question_accuracy, question_accuracy_TYPE, and what the same questions give without looking:
+    majority_accuracy (most frequent answer per template) and blind_accuracy (per full text), from the split train."""
+
+    name = "questions"
 
     def run(self, model: Any, data: Sequence[Scene] | None = None) -> dict[str, Figure]:
         """model: from focus_jax.load; data: scenes, default what the config names."""

@@ -51,7 +51,7 @@ def marked(index: int, scene: Scene, drawn: Drawing) -> list[Row]:
     return [Row(index, kind, regions.region(kind, drawn.mask(k), d), (k,)) for kind in regions.KINDS]
 
 
-class Evaluator:
+class Evaluator(held_out.Benchmark):
     """Figures, IoU of the union of what was found:
 
     referring_ciou, _giou and _precision50 over expressions that mean something, referring_ciou_KIND; generalised_ciou
@@ -62,15 +62,12 @@ class Evaluator:
     """
 
     def __init__(self, config: Any):
-        held_out.check(config)
+        super().__init__(config)
         if config.referring < 1 or config.reasoning < 1:
             raise UserError("config.referring and config.reasoning: expected at least 1 each.")
         if not config.asked or not set(config.asked) <= set(KINDS):
             raise UserError(f"config.asked: {list(config.asked)}, expected some of {', '.join(KINDS)}.")
-        self.config = config
         self.name = "segmentation" if set(config.asked) == set(KINDS) else "_".join(config.asked)
-        self.baselines: dict[str, dict[str, float]] = {}
-        self.galleries: list[held_out.Gallery] = []
 
     @property
     def protocol(self) -> dict[str, Any]:

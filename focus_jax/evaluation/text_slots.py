@@ -20,21 +20,10 @@ NAME = "text_slot_accuracy"
 LIMIT = 8  # ids of an answer, which is one word
 
 
-class Evaluator:
+class Evaluator(questions.Asked):
     """Figures: text_slot_accuracy, text_slot_accuracy_TYPE; the queries behind the slots say nothing."""
 
     name = "text_slots"
-
-    def __init__(self, config: Any):
-        questions.check(config)
-        self.config = config
-        self.baselines: dict[str, dict[str, float]] = {}
-        self.galleries: list[held_out.Gallery] = []
-
-    @property
-    def protocol(self) -> dict[str, Any]:
-        """Of the protocol file."""
-        return questions.protocol(self.config)
 
     def run(self, model: Any, data: Sequence[Scene] | None = None) -> dict[str, Figure]:
         """model: from focus_jax.load, of stage 0; data: scenes, default what the config names. Raises: UserError."""

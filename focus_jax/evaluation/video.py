@@ -44,17 +44,11 @@ def numbered(clip: Clip, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return pictures, np.concatenate([np.zeros(1, np.int32), numbers])[ids], numbers
 
 
-class Evaluator:
+class Evaluator(held_out.Benchmark):
     """Figures, means over objects: video_j, video_f and video_jf of all objects of a clip given their masks in the
     first frame, which is not scored; video_words_j, _f and _jf of one object a clip given words, all frames scored."""
 
     name = "video"
-
-    def __init__(self, config: Any):
-        held_out.check(config)
-        self.config = config
-        self.baselines: dict[str, dict[str, float]] = {}
-        self.galleries: list[held_out.Gallery] = []
 
     @property
     def protocol(self) -> dict[str, Any]:

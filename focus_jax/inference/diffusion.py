@@ -20,7 +20,7 @@ from focus_jax.errors import UserError
 from focus_jax.models.vae import tiled
 from focus_jax.ops import noise_schedule
 from focus_jax.stages import decoder
-from focus_jax.stages.tokenizer import to_float, to_uint8
+from focus_jax.stages.tokenizer import to_uint8
 
 ROOM = 200  # steps at most
 
@@ -67,7 +67,6 @@ class Diffuser:
         self._steps = jax.jit(self._run, static_argnames="guided")
         self._picture = jax.jit(self._decoded)
         self._codes = jax.jit(self.stage.code_map, static_argnames="size")
-        self._back = jax.jit(self._autoencoded)
 
     def latents(self, size: tuple[int, int]) -> tuple[int, int]:
         """(h, w) of the latents of pictures of a size. Raises: UserError for one that cannot be drawn."""
@@ -176,16 +175,6 @@ class Diffuser:
             return noise_schedule.step(plan, i, state, out, z)
 
         return jax.lax.fori_loop(start, stop, body, state)
-
-    def autoencode(self, images: np.ndarray) -> np.ndarray:
-        """Pictures uint8 [B, H, W, 3] through the autoencoder's means."""
-        self.latents(images.shape[1:3])
-        with self.model.scope():
-            return np.asarray(self._back(self.model.params, jnp.asarray(images)))
-
-    def _autoencoded(self, params: Any, images: jax.Array) -> jax.Array:
-        one = lambda image: self.stage.vae.apply({"params": params["vae"]}, to_float(image)[None])[0][0]
-        return to_uint8(jax.lax.map(one, images))
 
     def _decoded(self, params: Any, x: jax.Array) -> jax.Array:
         vae = self.stage.vae

@@ -1,6 +1,6 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures to an autoencoder's latents, as `prepare codes --latents` stores them."""
+"""Pictures to an autoencoder's latents, as `prepare codes --latents` stores them, and back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from focus_jax.errors import UserError
 from focus_jax.models.vae import VAE, vae
 from focus_jax.stages.decoder import latents_fingerprint
-from focus_jax.stages.tokenizer import to_float
+from focus_jax.stages.tokenizer import to_float, to_uint8
 from focus_jax.training import store
 from focus_jax.training.parts import unflatten
 
@@ -29,7 +29,7 @@ class Latents:
     def __init__(self, net: VAE, params: Any, label: str):
         self.net, self.params, self.label = net, params, label
         self.fingerprint = latents_fingerprint(params)
-        self._run = jax.jit(self._moments)
+        self._run, self._back = jax.jit(self._moments), jax.jit(self._given_back)
 
     @classmethod
     def load(cls, source: Any, weights: str = "ema") -> Latents:
@@ -58,6 +58,15 @@ class Latents:
         """Means and log-variances, not scaled, float16 [B, h, w, 2 C], of uint8 [B, H, W, 3]. Raises: UserError."""
         self.shape(*images.shape[1:3])
         return np.asarray(self._run(self.params, jnp.asarray(images)))
+
+    def back(self, images: np.ndarray) -> np.ndarray:
+        """Pictures uint8 [B, H, W, 3] through the means of their latents. Raises: UserError."""
+        self.shape(*images.shape[1:3])
+        return np.asarray(self._back(self.params, jnp.asarray(images)))
+
+    def _given_back(self, params: Any, images: jax.Array) -> jax.Array:
+        one = lambda image: self.net.apply({"params": params}, to_float(image)[None])[0][0]
+        return to_uint8(jax.lax.map(one, images))
 
     def _moments(self, params: Any, images: jax.Array) -> jax.Array:
         def one(image: jax.Array) -> jax.Array:

@@ -271,12 +271,17 @@ class Stage:
         )
         return {"diffusion": jnp.sum(w * of * error)}, {"error": (jnp.sum(w * error), w.sum())}
 
+    def errors(self, params: Mapping[str, Any], batch: Batch, rng: jax.Array) -> jax.Array:
+        """Mean square error of what is foretold of each row, float32 [B], at times and with noise drawn by (rng, size,
+        element); all codes are seen."""
+        x, codes, t, ids, target, _ = self._noised(params, batch, rng)
+        return jnp.mean((self.foretold(params, x, codes, t, ids) - target) ** 2, axis=(1, 2, 3))
+
     def measures(self, params, batch: Batch) -> Metrics:
         """error: of what is foretold, mean square; accuracy: the same as -10 log10 of a row, highest is best. Shown:
         pictures, at half of the noise, and what one step makes of that."""
         key, w = jax.random.key(self.config.seed), batch["weight"].astype(jnp.float32)
-        x, codes, t, ids, target, _ = self._noised(params, batch, key)
-        error = jnp.mean((self.foretold(params, x, codes, t, ids) - target) ** 2, axis=(1, 2, 3))
+        error = self.errors(params, batch, key)
         decibels = -10.0 * jnp.log10(jnp.maximum(error, 1e-10))
         total = lambda values: (jnp.sum(w * values), w.sum())
         return {"error": total(error), "accuracy": total(decibels), "show/denoised": self._shown(params, batch, key)}

@@ -1,13 +1,19 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of the diffusion decoder on a model whose errors are known: gaps, means of samples, guidance."""
+"""Figures of the diffusion decoder on a model whose errors are known: gaps, means of samples, guidance; and of its
+stand-ins."""
 
+import jax
 import numpy as np
 import pytest
 
 from configs import eval as eval_config
 from focus_jax.errors import UserError
+from focus_jax.evaluation import held_out, latents
 from focus_jax.evaluation.diffusion import SAMPLES, Evaluator
+from focus_jax.evaluation.figures import psnr
+from focus_jax.training.parts import unflatten
+from tests.stages.test_decoder import SIDE, Run
 
 MOVQ, SAMPLE, VAE = 4.0, 8.0, 2.0  # standard deviations of the noise that each adds
 
@@ -75,3 +81,33 @@ def test_gaps_and_the_choice_of_guidance():
 def test_wrong_configs(change):
     with pytest.raises(UserError, match="expected guidance values, chosen_on and mean_of"):
         Evaluator(config(**change))
+
+
+def of_latents():
+    c = eval_config.get_config("latents")
+    c.data.scenes, c.shown, c.batch_size, c.side = 5, 2, 2, SIDE
+    return latents.Evaluator(c)
+
+
+def test_the_autoencoder_alone():
+    model, evaluator = Run("configs/stage0_decoder.py:vae").model(), of_latents()
+    found = evaluator.run(model)
+    assert evaluator.name == "latents" and set(found) == {"vae_psnr"}
+    images = held_out.pictures(held_out.scenes_of(evaluator.config), SIDE)
+    back = model.autoencode(images)
+    assert found["vae_psnr"][0] == pytest.approx(psnr(images, back).mean(), abs=1e-3)
+    assert back.shape == images.shape and len(evaluator.galleries[0]["rows"]) == 2
+
+
+@pytest.mark.slow
+def test_a_unet_that_sees_no_codes():
+    run, evaluator = Run("configs/stage0_decoder.py:unet"), of_latents()
+    silent = {path: np.zeros_like(x) if path.startswith("unet/conv_out") else x for path, x in run.params.items()}
+    assert any(path.startswith("unet/conv_out") for path in silent)
+    run.params = silent
+    found = evaluator.run(run.model())
+    assert evaluator.name == "latents_unet" and set(found) == {"unet_error"}
+    batch = {"image": held_out.pictures(held_out.scenes_of(evaluator.config), SIDE), "element": np.arange(5)}
+    *_, target, _ = run.stage._noised(unflatten(silent), batch, jax.random.key(0))
+    assert found["unet_error"][0] == pytest.approx(float(np.mean(target**2)), rel=1e-4)  # it says nothing at all
+    assert evaluator.galleries[0]["rows"][0][0].shape == (SIDE, SIDE, 3)
