@@ -8,6 +8,7 @@ dtype: bfloat16 has eight bits, too few to name the cells of a map.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -106,16 +107,25 @@ def _levels(values: jax.Array, shapes: Sequence[tuple[int, int]]) -> list[jax.Ar
 def deformable_by_gather(
     values: jax.Array, shapes: Sequence[tuple[int, int]], points: jax.Array, weights: jax.Array
 ) -> jax.Array:
-    """`deformable_attention`, level by level: what a point needs is four cells."""
+    """`deformable_attention`, level by level: what a point needs is four cells.
+
+    The cells found are four times as many numbers as the points' values, so the backward pass finds them again, one
+    level at a time.
+    """
     b, q, heads, _, count, _ = points.shape
-    total = 0.0
-    for i, (cells, (h, w)) in enumerate(zip(_levels(values, shapes), shapes)):
-        index, share = corners(points[:, :, :, i], h, w)  # [B, Q, heads, P, 4]
-        share = (share * weights[:, :, :, i, :, None]).reshape(b, q, heads, count * 4)
+
+    @functools.partial(jax.checkpoint, static_argnums=(3, 4))
+    def of_level(cells: jax.Array, at: jax.Array, weight: jax.Array, h: int, w: int) -> jax.Array:
+        index, share = corners(at, h, w)  # [B, Q, heads, P, 4]
+        share = (share * weight[..., None]).reshape(b, q, heads, count * 4)
         index = index.reshape(b, q, heads, count * 4).swapaxes(1, 2).reshape(b, heads, q * count * 4, 1)
         found = jnp.take_along_axis(cells.swapaxes(1, 2), index, axis=2).reshape(b, heads, q, count * 4, -1)
-        total += jnp.einsum("bhqpd,bqhp->bqhd", found, share, preferred_element_type=jnp.float32)
-    return total.astype(values.dtype)
+        return jnp.einsum("bhqpd,bqhp->bqhd", found, share, preferred_element_type=jnp.float32)
+
+    each = enumerate(zip(_levels(values, shapes), shapes))
+    return sum(of_level(cells, points[:, :, :, i], weights[:, :, :, i], h, w) for i, (cells, (h, w)) in each).astype(
+        values.dtype
+    )
 
 
 def deformable_by_matmul(

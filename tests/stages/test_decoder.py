@@ -283,6 +283,14 @@ def test_previews_do_not_change_what_is_drawn(model, codes):
     np.testing.assert_array_equal(shown, draw(model, codes, steps=5))
 
 
+def test_arrays_that_a_file_gave_compile_no_second_program(model, codes):
+    held = jax.device_put(model.params, jax.devices()[0])  # committed, as restored ones are
+    diffuser = Diffuser(Model(model.config, model.stage, held, {"unet": "0"}, "file", None))
+    for preview in (0, 2):
+        diffuser(codes, (SIDE, SIDE), seeds=(1, 2), options=Options(steps=4, preview=preview), show=lambda *_: None)
+    assert diffuser._steps._cache_size() == 1
+
+
 def test_pictures_through_their_codes(model, run):
     batch = batch_of(run.streams[0], 2)
     assert model.redraw(batch["image"], seeds=[0, 1], steps=2).shape == batch["image"].shape
