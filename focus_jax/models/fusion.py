@@ -32,12 +32,12 @@ def centres(height: int, width: int) -> jax.Array:
     return jnp.stack(jnp.meshgrid(y, x, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
-def sine_positions(at: jax.Array, dim: int = PLACES) -> jax.Array:
+def sine_positions(at: jax.Array, dim: int = PLACES, finest: float = 8.0) -> jax.Array:
     """Sine and cosine of places [..., (y, x)] in 0..1: [..., dim] float32, y's half first.
 
-    Wavelengths fall in equal ratios from twice the picture to a quarter of it.
+    Wavelengths fall in equal ratios from twice the picture to `finest` times less, by default a quarter of it.
     """
-    frequencies = math.pi * 8.0 ** (jnp.arange(dim // 4) / (dim // 4 - 1))
+    frequencies = math.pi * finest ** (jnp.arange(dim // 4) / (dim // 4 - 1))
     angles = at.astype(jnp.float32)[..., None] * frequencies  # [..., 2, dim / 4]
     return jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(*at.shape[:-1], dim)
 

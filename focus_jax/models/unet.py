@@ -106,7 +106,7 @@ class SelfAttention(nn.Module):
 class CrossAttention(nn.Module):
     """Attention to a context [B, M, context width]; None stands for zeros, on which only the last map's bias is left.
 
-    Its parameters are there either way, for a checkpoint holds them.
+    Its parameters are there either way, for a checkpoint holds them. places: [n, width], added to what asks.
     """
 
     heads: int
@@ -115,7 +115,7 @@ class CrossAttention(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, context: jax.Array | None) -> jax.Array:
+    def __call__(self, x: jax.Array, context: jax.Array | None, places: jax.Array | None = None) -> jax.Array:
         b, n, width = x.shape
         kernel = lambda name, fan_in: self.param(
             name, named(torch_uniform(fan_in), DENSE_AXES), (fan_in, width), self.param_dtype
@@ -126,7 +126,8 @@ class CrossAttention(nn.Module):
         if context is None:
             return jnp.broadcast_to(bias.astype(self.dtype), x.shape)
         split = lambda y, by: dense(y.astype(self.dtype), by, None).reshape(b, y.shape[1], self.heads, -1)
-        seen = attention(split(x, q), split(context, k), split(context, v)).reshape(b, n, width)
+        asking = x if places is None else x + places.astype(x.dtype)
+        seen = attention(split(asking, q), split(context, k), split(context, v)).reshape(b, n, width)
         return dense(seen, out, bias)
 
 
@@ -140,11 +141,12 @@ class Block(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, context: jax.Array | None) -> jax.Array:
+    def __call__(self, x: jax.Array, context: jax.Array | None, places: jax.Array | None = None) -> jax.Array:
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         norm = functools.partial(LayerNorm, 1e-5, **types)
         x = x + SelfAttention(self.heads, **types, name="attn1")(norm(name="norm1")(x))
-        x = x + CrossAttention(self.heads, self.context, **types, name="attn2")(norm(name="norm2")(x), context)
+        attn2 = CrossAttention(self.heads, self.context, **types, name="attn2")
+        x = x + attn2(norm(name="norm2")(x), context, places)
         h = Linear(8 * x.shape[-1], **types, name="ff_in")(norm(name="norm3")(x))
         h, gate = jnp.split(h, 2, axis=-1)
         h = h * nn.gelu(gate, approximate=False)
@@ -164,13 +166,13 @@ class Transformer(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, context: jax.Array | None) -> jax.Array:
+    def __call__(self, x: jax.Array, context: jax.Array | None, places: jax.Array | None = None) -> jax.Array:
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         b, height, width, channels = x.shape
         h = GroupNorm(self.groups, **types, name="norm")(x).reshape(b, height * width, channels)
         h = at_token_boundary(Linear(channels, **types, name="proj_in")(h))
         make = functools.partial(Block, self.heads, self.context, **types)
-        h = run_stack(make, h, context, count=self.depth, scan=self.scan, remat=self.remat)
+        h = run_stack(make, h, context, places, count=self.depth, scan=self.scan, remat=self.remat)
         h = Linear(channels, **types, name="proj_out")(h).reshape(x.shape)
         return at_block_boundary(x + h)
 
@@ -230,8 +232,8 @@ class UNet(nn.Module):
         Args:
           x: [B, h, w, inputs], the scaled noisy latents and behind them the code map. t: [B], times. ids: [B, 6], size
             ids; of this project's decoder five zeros and the index of the resolution. context: [B, M, context width];
-            None for zeros; or a function (h, w) -> one of both, of the grid of a level. pooled: [B, pooled], None for
-            zeros.
+            None for zeros; or a function (h, w, width) of a level -> one of both, and places [h * w, width] that are
+            added where the level asks, or None (models/mask_guidance.py). pooled: [B, pooled], None for zeros.
 
         Returns: [B, h, w, outputs] float32.
         """
@@ -253,7 +255,7 @@ class UNet(nn.Module):
             if not self.depths[level]:
                 return x
             made = Transformer(self.depths[level], self.heads[level], self.context, **shared, name=name)
-            return made(x, context(*x.shape[1:3]) if callable(context) else context)
+            return made(x, *(context(*x.shape[1:]) if callable(context) else (context, None)))
 
         run = functools.partial(call_layer, remat=self.remat)
         x = at_block_boundary(Conv(self.widths[0], **types, name="conv_in")(x.astype(self.dtype)))

@@ -108,13 +108,13 @@ def test_a_context_of_each_level():
     network, params, _ = load(state(reference()), False)
     asked = []
 
-    def of_grid(height, width):
-        asked.append((height, width))
-        return jnp.asarray(CONTEXT)
+    def of_grid(height, width, channels):
+        asked.append((height, width, channels))
+        return jnp.asarray(CONTEXT), None
 
     run = lambda context: jax.jit(lambda params: network.apply({"params": params}, X, T, IDS, context))(params)
     np.testing.assert_allclose(run(of_grid), run(CONTEXT), atol=1e-5)
-    assert set(asked) == {(4, 6), (2, 3)}
+    assert set(asked) == {(4, 6, 64), (2, 3, 128)}
 
 
 def test_codes_of_an_imported_model_begin_unheard():
