@@ -147,6 +147,12 @@ def decoder(size: str) -> ConfigDict:
     return ConfigDict({"unit": 512 if size == "full" else 64, "order": "width,height", "known": 22})
 
 
+def mask_guidance(size: str) -> ConfigDict:
+    """FOCUS Eq. 6, what the mask is to the UNet; width: that of its context (models/mask_guidance.py)."""
+    sizes = dict(width=2048, finest=64.0) if size == "full" else dict(width=32, finest=8.0)
+    return ConfigDict(sizes | dict(form="places", grid="level"))
+
+
 def diffusion_loss(size: str) -> ConfigDict:
     """Mean square error of what is foretold; weights of times and shares of rows that see no codes, or half of them."""
     c = ConfigDict({"weights": {"diffusion": 1.0}})
@@ -154,6 +160,19 @@ def diffusion_loss(size: str) -> ConfigDict:
     c.min_snr = 0.0 if size == "full" else 5.0
     c.offset_noise = 0.0
     c.drop = ConfigDict({"all": 0.1, "semantic": 0.0, "pixel": 0.0})
+    return c
+
+
+def editing_loss(size: str) -> ConfigDict:
+    """Stage 4's: of masks and words as stage 3's, and of what is drawn under them. truth: share of true masks at the
+    start and from half of the run on, the others being the model's own; source_codes: of the removals, how many are
+    drawn from the source's codes."""
+    c = mask_loss(size)
+    c.text_mode = False
+    c.weights.update(text=1.0, semantic=1.0, pixel=1.0, follow=2.0, latent=0.1, diffusion=1.0)
+    c.drawing = diffusion_loss(size)
+    del c.drawing["weights"]
+    c.truth, c.source_codes = (1.0, 0.2), 1.0
     return c
 
 
@@ -337,14 +356,16 @@ def masks_stream(
     length: int,
     learnt: int,
     shape_class: str = "segmentation",
+    scale: int = 1,
 ) -> dict:
     """A stream of questions that masks answer (data_pipelines/segmentation.py), one picture a row, or two frames of a
-    clip (data_pipelines/clips.py)."""
+    clip (data_pipelines/clips.py). scale: of edits, how much larger they are drawn than their codes' picture."""
     # COCO's panoptic list has 133 classes; an answer's list may have the background beside them.
     full = dict(conditions=134, targets=MASKS["full"], regions=10, names=0.9)
     tiny = dict(conditions=8, targets=8, regions=4, names=0.9)
     words = language_stream(size, bucket, rows, share, length=length, learnt=learnt, pack=1, images=1)
-    return words | {"shape_class": shape_class, "segmentation": full if size == "full" else tiny}
+    found = words | {"shape_class": shape_class, "segmentation": full if size == "full" else tiny}
+    return found | ({"scale": scale} if scale != 1 else {})
 
 
 def generation_stream(size: str, bucket: tuple[int, int], rows: int, share: int, length: int, learnt: int) -> dict:

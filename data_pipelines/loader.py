@@ -180,7 +180,7 @@ class Loader:
         streams: dict[tuple, dict] = {}
         for stream in self.schedule.streams:
             if stream["phase"] == phase:
-                fields = ("shape_class", "height", "width", "tokens", "batch_size")
+                fields = ("shape_class", "height", "width", "tokens", "scale", "batch_size")
                 shape = tuple(stream.get(field) for field in fields)
                 streams.setdefault(shape, stream)
         opened = [(stream, self._sources("validation", split, stream)) for stream in streams.values()]

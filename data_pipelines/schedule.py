@@ -82,11 +82,11 @@ def _phase(phase: Mapping, p: int) -> tuple[int, list[dict]]:
     if not streams:
         raise DataError(f"{where}.streams: is empty, expected at least one stream.")
     for i, stream in enumerate(streams):
-        if set(stream) - {"high", "tokens", "latents", "sequence", segmentation.CLASS, *GRIDS} != set(STREAM_FIELDS):
+        if set(stream) - {"high", "tokens", "scale", "latents", "sequence", segmentation.CLASS, *GRIDS} != set(STREAM_FIELDS):
             raise DataError(
                 f"{where}.streams[{i}]: has {sorted(stream)}, expected {sorted(STREAM_FIELDS)}; beside them for "
                 f"pictures high and tokens, for codes {' or '.join(GRIDS)}, for sequences sequence and, of masks, "
-                "segmentation."
+                "segmentation, of edits scale."
             )
         for field, kind in (STREAM_FIELDS | {"high": int}).items():
             value = stream.get(field, 1)
@@ -124,6 +124,8 @@ def _phase(phase: Mapping, p: int) -> tuple[int, list[dict]]:
         if (segmentation.CLASS in stream) != (stream["shape_class"] in masks):
             told = ", ".join(masks)
             raise DataError(f"{where}.streams[{i}]: expected segmentation with the shape classes {told}, no other.")
+        if "scale" in stream and (stream["shape_class"] != targets.EDITING or stream["scale"] not in (1, 2)):
+            raise DataError(f"{where}.streams[{i}].scale: is {stream['scale']!r}, expected 1 or 2, with edits alone.")
         if stream["shape_class"] in targets.CLASSES:
             targets.check(stream, f"{where}.streams[{i}]")
         if segmentation.CLASS in stream:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from data_pipelines import buckets, language, transforms
 from data_pipelines.errors import DataError
-from data_pipelines.example import Example, Mask
+from data_pipelines.example import Example, Mask, Region
 from focus_jax.errors import UserError
 from focus_jax.sequence import layout, prompts
 from focus_jax.sequence.layout import KINDS
@@ -205,7 +205,8 @@ class Asking:
         told = self.rng is None or self.rng.random() < self.limits["names"]
         return prompts.names(found) if told else ""
 
-    def _cut(self, mask: Mask | None, what: str) -> np.ndarray:
+    def cut(self, mask: Mask | None, what: str) -> np.ndarray:
+        """Of the picture -> bool [H, W] on the row's crop at X_H's size. Raises: DataError."""
         return cut(mask, self.placement, self.example.images[0], self.size, self.example.id, what)
 
     def mask(self, number: int) -> np.ndarray:
@@ -214,7 +215,7 @@ class Asking:
             raise DataError(
                 f"{self.example.id}: names instance {number} of {len(self.example.instances)}, expected one it has."
             )
-        return self._cut(self.example.instances[number].mask, f"instance {number}")
+        return self.cut(self.example.instances[number].mask, f"instance {number}")
 
     def words(self, lost: bool = False) -> Question:
         """For what an expression means. lost: whether that may be out of the picture. Raises: DataError."""
@@ -241,26 +242,33 @@ class Asking:
         if self.rng is not None:
             self.rng.shuffle(regions)  # type: ignore[arg-type]
             most = 1 + int(self.rng.integers(most))
+        meant, masks, hints = self.marked(regions, most)
+        named = [self.example.instances[number].category for number in meant]
+        answer = self.names([name for name in named if name]) if any(named) else ""
+        writer = prompts.segment_regions(self.writer, len(masks), answer)
+        return Question("regions", len(masks), masks, list(range(len(masks))), meant, hints, writer.done())
+
+    def marked(
+        self, regions: Sequence[Region], most: int | None = None
+    ) -> tuple[list[int], list[np.ndarray], list[np.ndarray]]:
+        """(instances that regions point at, their masks, what marks them), at most so many. Raises: DataError."""
+        most = min(self.limits["regions"], self.limits["targets"]) if most is None else most
         meant: list[int] = []  # a thing is marked once: two conditions with one mask would contradict each other
         masks: list[np.ndarray] = []
         hints: list[np.ndarray] = []
-        named: list[str] = []
         for region in regions:
             if region.instance is None:
                 raise DataError(f"{self.example.id}: a region names no instance, expected what it points at.")
             if region.instance in meant or len(masks) == most:
                 continue
-            mask, hint = self.mask(region.instance), self._cut(region.mask, f"a {region.kind}")
+            mask, hint = self.mask(region.instance), self.cut(region.mask, f"a {region.kind}")
             if mask.any() and hint.any():
                 meant.append(region.instance)
                 masks.append(mask)
                 hints.append(hint)
-                named.append(self.example.instances[region.instance].category)
         if not masks:
             raise DataError(f"{self.example.id}: all its regions are lost to the crop, expected one that is seen.")
-        answer = self.names([name for name in named if name]) if any(named) else ""
-        writer = prompts.segment_regions(self.writer, len(masks), answer)
-        return Question("regions", len(masks), masks, list(range(len(masks))), meant, hints, writer.done())
+        return meant, masks, hints
 
     def classes(self) -> Question:
         """For all that the list of classes names. Raises: DataError."""

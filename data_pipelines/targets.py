@@ -4,9 +4,12 @@
 
 The frozen tokenizer's codes of the target are what is learnt. The step fills them in: a row holds the target's pixels,
 and its positions are numbered in the order of the sequence, semantic codes first. Editing is also a row of
-segmentation.py: the answer names and marks what changes before it draws.
+segmentation.py: the answer names and marks what changes before it draws. What an instruction means is the example's
+first expression, or the things that its regions point at; without either, its edit region, and an edit region of all
+pixels is an edit of the whole picture, of which nothing is marked.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,18 +23,28 @@ from focus_jax.sequence import layout, prompts
 
 GENERATION, EDITING = "generation", "editing"
 CLASSES = (GENERATION, EDITING)
+GUIDES = ("none", "masks", "whole", "own")  # of a row of editing: what says where to draw
+REMOVES = re.compile(r"^(please )?(remove|delete|erase|get rid of|take (out|away)|take .* (out|away)[.!]?$)", re.I)
 DROPPED = 0.1  # chance that a caption or an instruction is left out, for guidance (ILLUME+'s)
 
 
 def fields(stream: dict) -> dict[str, tuple[tuple[int, ...], type]]:
     """Those of language.fields without pictures, or of segmentation.fields, and target uint8 [H, W, 3], target_high
-    [H', W', 3] where the stream has `high`: what is drawn; zeros where the example did not fit."""
+    [H', W', 3] where the stream has `high`: what is drawn; zeros where the example did not fit.
+
+    Of editing also drawn uint8 [s H, s W, 3], the target as the diffusion decoder draws it, where the stream's `scale`
+    s is not 1; guide: number in GUIDES; removes: whether the instruction takes something away, 0 or 1.
+    """
     bucket = stream["height"], stream["width"]
     words = stream["shape_class"] == GENERATION
     found = language.fields(stream) if words else segmentation.fields(stream)
     found |= {"target": ((*bucket, 3), np.uint8)}
     if stream.get("high"):
         found["target_high"] = ((*buckets.high_size(bucket, stream["high"]), 3), np.uint8)
+    if not words:
+        found |= {"guide": ((), np.int32), "removes": ((), np.int32)}
+        if (scale := stream.get("scale", 1)) != 1:
+            found["drawn"] = ((scale * bucket[0], scale * bucket[1], 3), np.uint8)
     return found
 
 
@@ -64,6 +77,8 @@ def piece(example: Example, stream: dict, *, rng: np.random.Generator | None = N
         arrays = {"image": image}
         if stream.get("high"):
             arrays["high"] = placement.cut(original, segmentation.high_of(stream))
+        if (scale := stream.get("scale", 1)) != 1:
+            arrays["drawn"] = placement.cut(original, (scale * bucket[0], scale * bucket[1]))
         return arrays, placement
 
     vocabulary, tokenizer = language.writing(sequence)
@@ -85,7 +100,7 @@ def piece(example: Example, stream: dict, *, rng: np.random.Generator | None = N
     laid = found.laid
     if laid is None or len(laid) > sequence["length"] or laid.learnt > sequence["learnt"]:
         return language.Piece(None, {})
-    names = {"image": "target", "high": "target_high"}
+    names = {"image": "target", "high": "target_high", "drawn": "drawn"}
     return language.Piece(laid, found.arrays | {names[name]: x for name, x in drawn.items()})
 
 
@@ -103,23 +118,52 @@ def _edit(
             f"{source.height}."
         )
     arrays, placement = placed(source)
-    bucket = stream["height"], stream["width"]
-    codes = numbers(writer.sizes)
+    bucket, codes = (stream["height"], stream["width"]), numbers(writer.sizes)
     if dropped:  # the picture itself comes back
         laid = prompts.edit(writer, None, bucket, None, codes).done()
-        question = segmentation.Question("words", 0, [], [], [], [], laid)
-        return segmentation.laid_out(question, stream, arrays["image"], arrays["high"]), arrays
-    masks: list[np.ndarray] = []
-    answer = ""  # a source that marks nothing does not say what changes
-    if example.edit_region is not None:
-        changes = segmentation.cut(example.edit_region, placement, source, segmentation.high_of(stream), example.id)
-        masks = [changes] if changes.any() else []
-        named = [example.instances[r.instance].category for r in example.regions if r.instance is not None]
-        answer = prompts.names((named or [segmentation.UNNAMED]) if masks else [])
-    laid = prompts.edit(writer, example.instruction, bucket, answer, codes).done()
-    count = int(example.edit_region is not None)
-    question = segmentation.Question("words", count, masks, [0] * len(masks), [-1] * len(masks), [], laid)
-    return segmentation.laid_out(question, stream, arrays["image"], arrays["high"]), placed(target)[0]
+        question, guide, drawn = segmentation.Question("words", 0, [], [], [], [], laid), "none", arrays
+    else:
+        asking = segmentation.Asking(example, stream, placement, segmentation.high_of(stream), None)
+        asking.writer = writer
+        question, guide = _question(asking, bucket, codes)
+        drawn = placed(target)[0]
+    found = segmentation.laid_out(question, stream, arrays["image"], arrays["high"])
+    removes = int(guide == "masks" and bool(REMOVES.match(example.instruction.strip())))
+    flags = {"guide": np.int32(GUIDES.index(guide)), "removes": np.int32(removes)}
+    return language.Piece(found.laid, found.arrays | flags), drawn
+
+
+def _question(asking: segmentation.Asking, bucket: buckets.Bucket, codes: Any) -> tuple[segmentation.Question, str]:
+    """(what the instruction asks for, of GUIDES)."""
+    example, region = asking.example, asking.example.edit_region
+    laid = lambda answer, **more: prompts.edit(
+        asking.writer, example.instruction, bucket, answer, codes, **more
+    ).done()
+    if region is not None and region.to_array().all():
+        answer = prompts.names([prompts.WHOLE])
+        return segmentation.Question("words", 0, [], [], [], [], laid(answer, masks=False)), "whole"
+    said = example.expressions[0].answer if example.expressions else ""
+    if any(hint.instance is not None for hint in example.regions):
+        meant, masks, hints = asking.marked([hint for hint in example.regions if hint.instance is not None])
+        answer = said or prompts.names([example.instances[i].category or segmentation.UNNAMED for i in meant])
+        count = len(meant)
+        sequence = laid(answer, regions=count)
+        return segmentation.Question("regions", count, masks, list(range(count)), meant, hints, sequence), "masks"
+    if example.expressions:
+        things = example.expressions[0].instances
+        masks = [asking.mask(number) for number in things]
+        named = [example.instances[number].category or segmentation.UNNAMED for number in things]
+        answer = said or prompts.names(named)
+    elif region is None:  # a source that marks nothing does not say what changes
+        return segmentation.Question("words", 0, [], [], [], [], laid("")), "own"
+    else:
+        masks = [asking.cut(region, "what changes")]
+        answer = prompts.names([segmentation.UNNAMED] if masks[0].any() else [])
+    if len(masks) > asking.limits["targets"]:
+        masks = [np.logical_or.reduce(masks)]
+    masks = [mask for mask in masks if mask.any()]
+    question = segmentation.Question("words", 1, masks, [0] * len(masks), [-1] * len(masks), [], laid(answer))
+    return question, "masks" if masks else "none"
 
 
 def numbers(sizes: layout.Sizes) -> tuple[np.ndarray, np.ndarray]:

@@ -185,6 +185,14 @@ class Fit:
         out[:height, :width] = np.asarray(resized(image, (height, width)))
         return out
 
+    def values(self, values: np.ndarray) -> np.ndarray:
+        """float32 [H, W] of the picture on the bucket's canvas, zero beside it; means where it shrinks."""
+        out = np.zeros(self.bucket, np.float32)
+        height, width = self.inside
+        small = Image.fromarray(np.asarray(values, np.float32)).resize((width, height), Image.Resampling.BOX)
+        out[:height, :width] = np.clip(np.asarray(small), 0.0, 1.0)
+        return out
+
     def inside_of(self, size: tuple[int, int]) -> tuple[int, int]:
         """How much of the bucket's canvas at another size (H, W) is picture: (height, width) in pixels of that."""
         height, width = (max(1, round(i * s / b)) for i, s, b in zip(self.inside, size, self.bucket))

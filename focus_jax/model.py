@@ -138,6 +138,30 @@ class Model(Diffusion):
         `semantic`, `pixel` and `all` codes. Raises: UserError."""
         return dict(self._drawer.costs(pictures("images", images), list(captions)))
 
+    def edit(
+        self, images: np.ndarray, instructions: list[str], regions: list[Any] | None = None, **options: Any
+    ) -> Any:
+        """Does one instruction to each picture uint8 [B, H, W, 3]; regions: bool [H, W] that mark what is meant.
+
+        options: seeds, and more as of inference.edit.Editor. Returns: evaluation.protocol.Edited; `edits` gives more.
+        Raises: UserError, also for a model that was taught no edits.
+        """
+        from focus_jax.inference.edit import edited
+
+        return edited(self.edits(images, instructions, regions, **options))
+
+    def edits(
+        self, images: np.ndarray, instructions: list[str], regions: list[Any] | None = None, **options: Any
+    ) -> list[Any]:
+        """inference.edit.Done of each picture; arguments as of `edit`."""
+        return self._editor(pictures("images", images), list(instructions), regions, **options)
+
+    @functools.cached_property
+    def _editor(self) -> Any:
+        from focus_jax.inference.edit import Editor
+
+        return Editor(self)
+
     @functools.cached_property
     def _drawer(self) -> Any:
         from focus_jax.inference.draw import Drawer

@@ -31,19 +31,21 @@ class Diffusion:
         size: tuple[int, int],
         *,
         seeds: Sequence[int],
+        masks: np.ndarray | None = None,
         show: Any = None,
         **options: Any,
     ) -> np.ndarray:
         """Pictures uint8 [B, H, W, 3] of size (H, W) out of codes [B, h, w] by branch, as `encode` gives them at this
         size or a part of it; None for a model that knows no codes. One seed a picture.
 
-        options: fields of inference.diffusion.Options. show: called with the steps done and pictures as far as they
+        masks: [B, y, x] from 0 to 1 of any size, on the pictures, of a model of stage 4: where they are to be other than
+        the codes say; None for none. options: fields of inference.diffusion.Options. show: called with the steps done and pictures as far as they
         are. Raises: UserError, also for a model without a diffusion decoder.
         """
         from focus_jax.inference.diffusion import Options
 
         found = None if codes is None else self._checked(codes, None)[0]
-        return self._diffuser(found, tuple(size), seeds=seeds, options=Options(**options), show=show)
+        return self._diffuser(found, tuple(size), seeds=seeds, masks=masks, options=Options(**options), show=show)
 
     def latents(self, images: np.ndarray) -> np.ndarray:
         """Means and log-variances of the autoencoder's latents, not scaled, float16 [B, h, w, 2 C], of uint8
@@ -60,7 +62,8 @@ class Diffusion:
     def _latents(self) -> Any:
         from focus_jax.inference.latents import Latents
 
-        if (found := getattr(self.stage, "vae", None)) is None:
+        stage = getattr(self.stage, "decoder", self.stage)
+        if (found := getattr(stage, "vae", None)) is None:
             raise UserError(f"{self.label}: this model has no autoencoder; its parts are {', '.join(self.params)}.")
         return Latents(found, self.params["vae"], self.label)
 
@@ -85,17 +88,16 @@ class Diffusion:
     ) -> np.ndarray:
         """Pictures uint8 [B, H, W, 3] (or one) through their codes and the diffusion decoder, same shape; a seed each.
 
-        tokens: share of their sides at which they are tokenized. options: as of `diffuse`. Raises: UserError.
+        masks: bool or float [B, H, W], as of `diffuse`. tokens: share of their sides at which they are tokenized.
+        options: as of `diffuse`. Raises: UserError.
         """
-        if masks is not None:
-            raise UserError(f"{self.label}: this decoder draws under no mask, expected none.")
         given, images = images, pictures("images", images)
         size = images.shape[1], images.shape[2]
         low = images
         if tokens != 1:
             small = round(tokens * size[0]), round(tokens * size[1])
             low = np.stack([np.asarray(transforms.resized(Image.fromarray(x), small)) for x in images])
-        found = self.diffuse(self.encode(low, images), size, seeds=seeds, **options)
+        found = self.diffuse(self.encode(low, images), size, seeds=seeds, masks=masks, **options)
         return found[0] if np.ndim(given) == 3 else found
 
     @functools.cached_property

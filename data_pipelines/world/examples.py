@@ -32,7 +32,8 @@ class World:
     Args:
       name: of the source; split: train, validation, test or open.
       preset: easy, standard or hard.
-      tasks: which fields an Example gets beside its picture; names of TASKS or LESSONS, or "masks" beside them.
+      tasks: which fields an Example gets beside its picture; names of TASKS or LESSONS, "removal" and "absent_edit", which
+        are edits, or "masks" beside them.
       side: pixels of the picture; a bucket of another size is resized from it like any picture.
       count: records an epoch has, None for COUNTS.
 
@@ -168,14 +169,17 @@ def _reasoning(out: Example, scene: Scene, drawn: Drawing) -> None:
 
 
 def _express(out: Example, scene: Scene, drawn: Drawing, found: Sequence[expressions.Expression]) -> None:
+    _objects(out, scene, drawn)
+    out.expressions += [_expression(scene, e.text, e.kind, e.things) for e in found]
+
+
+def _expression(scene: Scene, text: str, kind: str, things: Sequence[int]) -> Expression:
     """An answer calls a thing by all that can be said of it: who has found 'the circle left of the square' and says
     'small red circle' has only what is small, red and a circle left to mark."""
-    _objects(out, scene, drawn)
     phrases = Phrases(scene)
-    for e in found:
-        called = dict.fromkeys(phrase(phrases.whole(i)) for i in e.things)
-        answer = f"{', '.join(called)}." if called else ""
-        out.expressions.append(Expression(text=e.text, answer=answer, kind=e.kind, instances=list(e.things)))
+    called = dict.fromkeys(phrase(phrases.whole(i)) for i in things)
+    answer = f"{', '.join(called)}." if called else ""
+    return Expression(text=text, answer=answer, kind=kind, instances=list(things))
 
 
 def _regions(out: Example, scene: Scene, drawn: Drawing) -> None:
@@ -188,14 +192,23 @@ def _regions(out: Example, scene: Scene, drawn: Drawing) -> None:
         out.regions.append(Region(kind=kind, mask=mask, instance=k))
 
 
-def _edit(out: Example, scene: Scene, drawn: Drawing) -> None:
-    """The picture is the source. By region, a hint of a kind that is drawn says which things are meant."""
+def _edit(out: Example, scene: Scene, drawn: Drawing, absent: bool = False, kind: str | None = None) -> None:
+    """The picture is the source. Its expression is the instruction, of what it means; by region, a hint of a kind that
+    is drawn says which things are meant. The region of a new background is the whole picture.
+
+    absent: whether the instruction means nothing in the picture. kind: of edits.KINDS, where there are several things,
+    of which one can be taken away.
+    """
     d, side = scenes.draws_of(scene, scenes.EDIT), len(drawn.ids)
-    made = edits.edit(scene, d)
+    made = edits.edit(scene, d, kind if len(scene.things) > 1 else None, absent=absent)
     out.instruction, out.target = made.instruction, picture(drawing.draw(made.target, side).picture)
+    if made.kind == "background":
+        out.edit_region = Mask.from_array(np.ones((side, side), bool))
+        return
     out.edit_region = Mask.from_array(edits.region(made, side))
+    _masks(out, scene, drawn)
+    out.expressions.append(_expression(scene, made.instruction, "edit", made.things))
     if made.by == "region":
-        _objects(out, scene, drawn)
         kind = d.choice(regions.KINDS)
         out.regions += [
             Region(kind=kind, mask=Mask.from_array(regions.region(kind, drawn.mask(k), d)), instance=k)
@@ -246,4 +259,5 @@ LESSONS: dict[str, Task] = {
     "descriptions": functools.partial(_lesson, lesson=lessons.descriptions),
     **{f"questions_{kind}": functools.partial(_questions, types=(kind,)) for kind in questions.TYPES},
 }
-_MADE = TASKS | LESSONS | {"masks": _masks}
+_EDITS = {"absent_edit": functools.partial(_edit, absent=True), "removal": functools.partial(_edit, kind="remove")}
+_MADE = TASKS | LESSONS | {"masks": _masks} | _EDITS

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures out of codes by the diffusion decoder: noise, so many steps of a scheduler, the autoencoder.
 
-There are two programs, without guidance and with it. Neither is compiled anew for another seed, scheduler, guidance or
-number of steps: a scheduler is a table (ops/noise_schedule.py) of ROOM rows, and steps i to j of it are run.
+There are two programs, without guidance and with it, and a third where the mask has a guidance of its own. None is
+compiled anew for another seed, scheduler, guidance or number of steps: a scheduler is a table (ops/noise_schedule.py) of
+ROOM rows, and steps i to j of it are run.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from focus_jax.errors import UserError
 from focus_jax.models.vae import tiled
 from focus_jax.ops import noise_schedule
+from focus_jax.ops.resize import area
 from focus_jax.stages import decoder
 from focus_jax.stages.tokenizer import to_uint8
 
@@ -28,13 +30,15 @@ ROOM = 200  # steps at most
 @dataclasses.dataclass(frozen=True)
 class Options:
     """How a picture is drawn. steps: of the scheduler, up to ROOM; guidance: 1 for none, above it how much the codes
-    count beyond what the network would draw without; rescale: share by which guided deviations are brought back;
+    count beyond what the network would draw without; mask_guidance: the same of the mask, None for that of the codes,
+    with which it is then left out; rescale: share by which guided deviations are brought back;
     scheduler, spacing, offset, eta: of ops.noise_schedule.plan; preview: every so many steps what there is is shown, 0
     for never; tile: pixels a side of the squares in which the autoencoder draws, 0 for all at once: it is for pictures
     too large for a device's memory, and shows where squares meet if one looks closely."""
 
     steps: int = 30
     guidance: float = 1.5
+    mask_guidance: float | None = None
     rescale: float = 0.0
     scheduler: str = "ddim"
     spacing: str = "leading"
@@ -46,6 +50,8 @@ class Options:
     def __post_init__(self) -> None:
         if not self.guidance >= 1:
             raise UserError(f"guidance: {self.guidance}, expected 1 (none) or more.")
+        if self.mask_guidance is not None and not self.mask_guidance >= 0:
+            raise UserError(f"mask_guidance: {self.mask_guidance}, expected 0 or more, or None.")
         if not 0 <= self.rescale <= 1:
             raise UserError(f"rescale: {self.rescale}, expected 0 to 1.")
         if self.preview < 0:
@@ -56,15 +62,16 @@ Preview = Callable[[int, np.ndarray], None]  # steps done, and pictures uint8 [B
 
 
 class Diffuser:
-    """Draws with a model of stage 1b. Made by focus_jax.Model."""
+    """Draws with a model of stage 1b or 4. Made by focus_jax.Model."""
 
     def __init__(self, model: Any):
-        if not isinstance(model.stage, decoder.Stage):
+        stage = getattr(model.stage, "decoder", model.stage)  # of stage 4 it is a part
+        if not isinstance(stage, decoder.Stage):
             raise UserError(
                 f"{model.label}: this model has no diffusion decoder; its parts are {', '.join(model.params)}."
             )
-        self.model, self.stage = model, model.stage
-        self._steps = jax.jit(self._run, static_argnames="guided")
+        self.model, self.stage = model, stage
+        self._steps = jax.jit(self._run, static_argnames="ways")
         self._picture = jax.jit(self._decoded)
         self._codes = jax.jit(self.stage.code_map, static_argnames="size")
 
@@ -98,13 +105,15 @@ class Diffuser:
         size: tuple[int, int],
         *,
         seeds: Sequence[int],
+        masks: np.ndarray | None = None,
         options: Options | None = None,
         show: Preview | None = None,
     ) -> np.ndarray:
         """Pictures uint8 [B, H, W, 3] of size (H, W), one a seed; the same codes, seed and options give the same.
 
         codes: indices int32 [B, h, w] by branch, of the same pictures at this size or at a part of it; None for a
-        model that knows none. show: called as options.preview says. Raises: UserError.
+        model that knows none. masks: float [B, y, x], 0 to 1, of any size, on the pictures; None or a row of zeros for
+        none, of a model that was taught masks. show: called as options.preview says. Raises: UserError.
         """
         options, rows, (h, w) = options or Options(), len(seeds), self.latents(size)
         if wrong := [seed for seed in seeds if not 0 <= int(seed) < 2**32]:
@@ -115,6 +124,10 @@ class Diffuser:
         )  # fmt: skip
         if (codes is None) != (self.stage.tokenizer is None):
             raise UserError(f"codes: {'none' if codes is None else 'some'}, expected what {self.model.label} reads.")
+        if masks is not None and self.stage.guidance is None:
+            raise UserError(f"{self.model.label}: this decoder draws under no mask, expected none.")
+        if masks is not None and (np.ndim(masks) != 3 or len(masks) != rows or not 0 <= masks.min() <= masks.max() <= 1):
+            raise UserError(f"masks: {list(np.shape(masks))}, expected [{rows}, y, x] from 0 to 1, one for each seed.")
         with self.model.scope():
             seen = None
             if codes is not None:
@@ -128,17 +141,20 @@ class Diffuser:
             keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
             noise = jax.vmap(lambda k: jax.random.normal(k, (h, w, self.stage.vae.channels)))(keys)
             state, ids = noise_schedule.begun(plan, noise), self.stage.size_ids(*size, rows)
-            given = seen, ids, keys, jnp.float32(options.guidance), jnp.float32(options.rescale)
+            scales = jnp.array([options.guidance, options.mask_guidance or 0.0, options.rescale], jnp.float32)
+            given = seen, self._masks(masks, rows, (h, w)), ids, keys, scales
             leaf = jax.tree.leaves(self.model.params)[0]
             if self.model.mesh is None and isinstance(leaf, jax.Array):
                 # As later chunks' states are, so that the first is no program of its own.
                 state, given = jax.device_put((state, given), leaf.sharding)
             chunk = options.preview or options.steps
-            guided = options.guidance > 1 and seen is not None
+            ways = 2 if options.guidance > 1 and seen is not None else 1
+            if options.mask_guidance is not None and masks is not None:
+                ways = 3
             for start in range(0, options.steps, chunk):
                 stop = min(start + chunk, options.steps)
                 bounds = jnp.int32(start), jnp.int32(stop)
-                state = self._steps(self.model.params, plan, state, *given, *bounds, guided=guided)
+                state = self._steps(self.model.params, plan, state, *given, *bounds, ways=ways)
                 if show is not None and stop < options.steps:
                     show(stop, self._pictured(state.before, options.tile))
             return self._pictured(state.x, options.tile)
@@ -154,23 +170,42 @@ class Diffuser:
         size = tile // stride
         return np.round(tiled(run, np.asarray(x), size, max(1, size // 4), stride)).astype(np.uint8)
 
+    def _masks(self, masks: np.ndarray | None, rows: int, size: tuple[int, int]) -> tuple[jax.Array, jax.Array] | None:
+        """(masks [B, h, w] at the latents' size, whether there is one [B]) of a model that was taught masks."""
+        if self.stage.guidance is None:
+            return None
+        if masks is None:
+            return jnp.zeros((rows, *size)), jnp.zeros(rows)
+        small = area(jnp.asarray(masks, jnp.float32)[..., None], size)[..., 0]
+        return small, jnp.asarray(masks.max(axis=(1, 2)) > 0, jnp.float32)
+
     def _run(
-        self, params: Any, plan: Any, state: Any, codes: Any, ids: Any, keys: Any, guidance: Any, rescale: Any,
-        start: Any, stop: Any, *, guided: bool,
+        self, params: Any, plan: Any, state: Any, codes: Any, masks: Any, ids: Any, keys: Any, scales: Any,
+        start: Any, stop: Any, *, ways: int,
     ) -> Any:  # fmt: skip
-        """Steps start to stop of a plan."""
+        """Steps start to stop of a plan. ways: how often the network is asked: 1 as it is; 2 also without codes and
+        mask; 3 also without the mask alone."""
         rows = len(ids)
+        guidance, mask_guidance, rescale = scales
+        fold = lambda y: jnp.concatenate([y] * ways)
+        seen = codes
+        if ways > 1 and codes is not None:
+            seen = jnp.concatenate([codes] * (ways - 1) + [jnp.zeros_like(codes)])
+        context = None
+        if masks is not None:
+            mask, there = masks
+            counts = jnp.concatenate([there] + [jnp.zeros_like(there)] * (ways - 1))
+            context = self.stage.context(params, fold(mask), counts, mask.shape[1:3])
 
         def body(i: jax.Array, state: noise_schedule.State) -> noise_schedule.State:
             x = plan.scale[i] * state.x
-            t = jnp.full(rows, plan.t[i])
-            if guided:
-                twice = lambda y: jnp.concatenate([y, y])
-                both = jnp.concatenate([codes, jnp.zeros_like(codes)])
-                out = self.stage.foretold(params, twice(x), both, twice(t), twice(ids))
+            t = jnp.full(ways * rows, plan.t[i])
+            out = self.stage.foretold(params, fold(x), seen, t, fold(ids), context)
+            if ways == 2:
                 out = noise_schedule.guided(out[:rows], out[rows:], guidance, rescale)
-            else:
-                out = self.stage.foretold(params, x, codes, t, ids)
+            elif ways == 3:
+                masked, plain, without = jnp.split(out, 3)
+                out = noise_schedule.guided(plain, without, guidance, rescale) + mask_guidance * (masked - plain)
             z = jax.vmap(lambda k: jax.random.normal(jax.random.fold_in(k, i + 1), x.shape[1:]))(keys)
             return noise_schedule.step(plan, i, state, out, z)
 

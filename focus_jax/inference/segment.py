@@ -100,10 +100,22 @@ class Segmenter:
             answers = self.chat.say(laid, shown | {"regions": regions}, limit=limit, structure=self.structure)
             said = [one.text.strip() for one in answers]
         laid = [self._laid(prompt, where, answer) for prompt, answer in zip(prompts, said)]
+        kinds = [_kind(prompt) for prompt in prompts]
+        found = self.predicted(laid, shown | {"regions": regions}, [_conditions(prompt) for prompt in prompts], kinds)
+        return Looked(said, *found, fit)
+
+    def predicted(
+        self, laid: Sequence[Laid], shown: dict[str, np.ndarray], conditions: Sequence[int], kinds: Sequence[str]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Masks, scores and embeddings as in Looked of sequences with mask tokens. shown: pictures and regions;
+        conditions: how many the answers have; kinds: of sequence.layout.KINDS."""
+        # Rows as data_pipelines/segmentation.py makes them, without targets.
+        names = ("ids", "roles", "features", "conditions", "segments", "positions")
+        batch = padded(laid, names) | shown
+        batch["known"] = np.arange(self.limits["conditions"])[None] < np.array(conditions)[:, None]
+        batch["kind"] = np.array([KINDS.index(kind) for kind in kinds], np.int32)
         with self.model.scope():
-            batch = jax.tree.map(jnp.asarray, self._batch(laid, prompts, shown, regions))
-            masks, scores, embeddings = jax.device_get(self._run(self.model.params, batch))
-        return Looked(said, masks, scores, embeddings, fit)
+            return jax.device_get(self._run(self.model.params, jax.tree.map(jnp.asarray, batch)))
 
     # -------------------------------------------------------------------------------------------------- what is read
     def _laid(self, prompt: Asked, where: buckets.Bucket, answer: str | None) -> Laid:
@@ -140,17 +152,6 @@ class Segmenter:
             to[:] = segmentation.coverage(canvas)
         return out
 
-    def _batch(
-        self, laid: Sequence[Laid], prompts: Sequence[Asked], shown: dict[str, np.ndarray], regions: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        """Rows as data_pipelines/segmentation.py makes them, without targets."""
-        names = ("ids", "roles", "features", "conditions", "segments", "positions")
-        batch = padded(laid, names) | {"regions": regions} | shown
-        conditions = [_conditions(prompt) for prompt in prompts]
-        batch["known"] = np.arange(self.limits["conditions"])[None] < np.array(conditions)[:, None]
-        batch["kind"] = np.array([KINDS.index(_kind(prompt)) for prompt in prompts], np.int32)
-        return batch
-
     # -------------------------------------------------------------------------------------------- what comes of masks
     def _inside(self, fit: transforms.Fit) -> tuple[int, tuple[int, int]]:
         """Of X_H: the padded square's side, and the height and width of what is picture, pixels."""
@@ -169,6 +170,23 @@ class Segmenter:
         there = masks > 0
         return np.sum(sigmoid(masks) * there, axis=(1, 2)) / np.maximum(there.sum(axis=(1, 2)), 1)
 
+    def chosen(
+        self, kind: str, masks: np.ndarray, scores: np.ndarray, fit: transforms.Fit, rules: Rules
+    ) -> tuple[list[int], np.ndarray]:
+        """(queries that show what words or a region mean, how sure each query is [N]); arguments as of `_segments`."""
+        sure = sigmoid(scores[:, 0]) * self.quality(masks, fit)
+        found = [int(np.argmax(sure))] if kind == "regions" else np.flatnonzero(sure >= rules.words).tolist()
+        return found, sure
+
+    def soft(
+        self, kind: str, masks: np.ndarray, scores: np.ndarray, fit: transforms.Fit, rules: Rules
+    ) -> np.ndarray:
+        """What words or a region mean as float32 [H, W] from 0 to 1, zeros for nothing."""
+        found, _ = self.chosen(kind, masks, scores, fit, rules)
+        if not found:
+            return np.zeros(fit.size, np.float32)
+        return np.max(sigmoid(self.upright(masks[found], fit)), axis=0).astype(np.float32)
+
     def _segments(
         self, prompt: Prompt, answer: str, masks: np.ndarray, scores: np.ndarray, fit: transforms.Fit, rules: Rules
     ) -> Segments:
@@ -177,8 +195,7 @@ class Segmenter:
         if kind == "classes":
             upright = lambda kept: self.upright(masks[kept], fit)
             return settled(prompt, scores, upright, fit.size, rules)
-        sure = sigmoid(scores[:, 0]) * self.quality(masks, fit)
-        chosen = [int(np.argmax(sure))] if kind == "regions" else np.flatnonzero(sure >= rules.words).tolist()
+        chosen, sure = self.chosen(kind, masks, scores, fit, rules)
         if not chosen:
             return Segments(np.zeros(fit.size, np.int32), (), ())
         mask = np.any(self.upright(masks[chosen], fit) > 0, axis=0)

@@ -70,16 +70,18 @@ def nearest(x: jax.Array, size: Sequence[int]) -> jax.Array:
     return x[:, rows][:, :, columns]
 
 
-def area_matrix(n_in: int, n_out: int) -> np.ndarray:
-    """[n_out, n_in] float32: the share of every output cell that each input cell covers; rows add up to 1."""
-    edges = np.arange(n_out + 1) * n_in / n_out
+def area_matrix(n_in: int, n_out: int, extent: float = 1.0) -> np.ndarray:
+    """[n_out, n_in] float32: the share of every output cell that each input cell covers; rows add up to 1. extent: the
+    share of the input, from its beginning, that the output shows."""
+    edges = np.arange(n_out + 1) * extent * n_in / n_out
     low, high = np.maximum(edges[:-1, None], np.arange(n_in)), np.minimum(edges[1:, None], np.arange(n_in) + 1)
-    return (np.maximum(high - low, 0) * n_out / n_in).astype(np.float32)
+    return (np.maximum(high - low, 0) * n_out / (extent * n_in)).astype(np.float32)
 
 
-def area(x: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """[B, H, W, C] -> [B, *size, C]: means over what each cell covers, in whole and in part."""
-    rows, columns = area_matrix(x.shape[1], size[0]), area_matrix(x.shape[2], size[1])
+def area(x: jax.Array, size: tuple[int, int], extent: tuple[float, float] = (1.0, 1.0)) -> jax.Array:
+    """[B, H, W, C] -> [B, *size, C]: means over what each cell covers, in whole and in part. extent: the shares of
+    height and width that are shown, the rest at the bottom and on the right being cut off."""
+    rows, columns = area_matrix(x.shape[1], size[0], extent[0]), area_matrix(x.shape[2], size[1], extent[1])
     y = jnp.einsum("Hh,bhwc->bHwc", rows, x.astype(jnp.float32), precision=jax.lax.Precision.HIGHEST)
     y = jnp.einsum("Ww,bHwc->bHWc", columns, y, precision=jax.lax.Precision.HIGHEST)
     return y.astype(x.dtype)

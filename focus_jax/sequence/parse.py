@@ -68,7 +68,7 @@ def parse(ids: Sequence[int], vocabulary: Vocabulary, tokenizer: TextTokenizer, 
     if image:
         semantic, pixel = _grid(0, codes[0], sizes.semantic, problems), _grid(1, codes[1], sizes.pixel, problems)
         drawn = None if semantic is None or pixel is None else (semantic, pixel)
-    said = [] if spoken is None else _names(tokenizer.decode(words[:spoken]))
+    said = [] if spoken is None else names(tokenizer.decode(words[:spoken]))
     return Answer(
         text=tokenizer.decode(words).strip(),
         names=tuple(said),
@@ -79,7 +79,7 @@ def parse(ids: Sequence[int], vocabulary: Vocabulary, tokenizer: TextTokenizer, 
     )
 
 
-def _names(text: str) -> list[str]:
+def names(text: str) -> list[str]:
     """ "person, dog." -> [person, dog]; "none." -> []."""
     found = [name.strip() for name in text.strip().removesuffix(".").split(",")]
     return [name for name in dict.fromkeys(found) if name and name != NOTHING]

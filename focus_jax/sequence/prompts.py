@@ -32,6 +32,7 @@ EDIT = "Please edit the image according to the following instruction."
 CAPTION = "Please describe the image."
 RANDOM = "Generate a random image of "  # and its resolution: a description that was dropped
 RECONSTRUCT = "Reconstruct the image according to the given image"  # an instruction that was dropped
+WHOLE = "the whole picture"  # the name of what changes where everything may
 NOTHING = "none"  # the name of a target that is not there
 BACKGROUND = "background"  # the last candidate of every list of classes
 
@@ -123,8 +124,8 @@ def _ask(writer: Writer, instruction: str, images: int = 1, size: tuple[int, int
     return writer.text(instruction)
 
 
-def _masks(writer: Writer, answer: str | None, condition: int = 0) -> Writer:
-    """The assistant's turn: names, the marker, mask tokens. None: the answer is to be written.
+def _masks(writer: Writer, answer: str | None, condition: int = 0, slots: bool = True) -> Writer:
+    """The assistant's turn: names, the marker, mask tokens (slots). None: the answer is to be written.
 
     condition: the one that the answer belongs to, too. What words mean is known where they have been thought about:
     E_P of "the circle left of the square" knows the circle once the answer has said "small red circle", for at the
@@ -135,7 +136,8 @@ def _masks(writer: Writer, answer: str | None, condition: int = 0) -> Writer:
         return writer
     if answer:
         writer.text(answer, learn=True, condition=condition)
-    return writer.special(vocab.SEG, learn=True, condition=condition).masks()
+    writer.special(vocab.SEG, learn=True, condition=condition)
+    return writer.masks() if slots else writer
 
 
 def names(found: Sequence[str]) -> str:
@@ -213,19 +215,38 @@ def generate(writer: Writer, text: str | None, size: tuple[int, int], codes: Cod
 
 
 def edit(
-    writer: Writer, instruction: str | None, size: tuple[int, int], answer: str | None, codes: Codes | None
+    writer: Writer,
+    instruction: str | None,
+    size: tuple[int, int],
+    answer: str | None,
+    codes: Codes | None,
+    *,
+    regions: int = 0,
+    masks: bool = True,
 ) -> Writer:
-    """Editing: the name and mask of what changes, then the image. instruction: None where it was dropped; the codes are
-    then the source's, and nothing is segmented. answer, codes: None where they are to be written."""
+    """Editing: the name and mask of what changes, then the image.
+
+    instruction: None where it was dropped; the codes are then the source's, and nothing is segmented. answer, codes:
+    None where they are to be written. regions: how many the instruction points at ("remove this"); region k is then
+    condition k, else the instruction is condition 1, and the answer with it. masks: False leaves the mask tokens out,
+    for an edit of WHOLE.
+    """
     if instruction is None:
         _open(_close(_ask(writer, f"{RECONSTRUCT}\n", size=size)), "assistant")
         return _draw(writer, size, codes)
     if not instruction.strip():
         raise UserError("instruction: empty, expected words; None stands for a dropped one.")
     _ask(writer, EDIT, size=size)
-    condition = writer.condition()
-    writer.text(f" {instruction}", condition=condition).special(vocab.SEG, condition=condition)
-    _masks(writer, answer, condition)
+    condition = 0 if regions else writer.condition()
+    writer.text(f" {instruction}", condition=condition)
+    if regions:
+        writer.text(" ")
+    else:
+        writer.special(vocab.SEG, condition=condition)
+    for i in range(regions):
+        writer.region(writer.condition())
+        writer.text("." if i == regions - 1 else ", ")
+    _masks(writer, answer, condition, slots=masks)
     return writer if answer is None else _draw(writer, size, codes)
 
 

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from data_pipelines import buckets
 from focus_jax.errors import UserError
 from focus_jax.models.dual_tokenizer import dual_tokenizer
+from focus_jax.models.mask_guidance import Context, mask_guidance
 from focus_jax.models.unet import unet
 from focus_jax.models.vae import Latents, vae
 from focus_jax.ops import noise_schedule
@@ -152,6 +153,8 @@ class Stage:
         self.tokenizer = dual_tokenizer(**given, dtype=dtype) if given else None
         self.vae = vae(**config.model.vae, dtype=dtype)
         self.unet = unet(**config.model.unet, dtype=dtype)
+        guide = config.model.get("mask_guidance")
+        self.guidance = mask_guidance(**guide, dtype=dtype) if guide else None
         self.schedule = noise_schedule.Schedule(**config.model.schedule)
         self.levels = noise_schedule.levels(self.schedule)
 
@@ -166,6 +169,10 @@ class Stage:
             out["tokenizer"] = self.tokenizer.init(rngs[0], jnp.zeros((1, small, small, 3)), high)["params"]
         out["vae"] = self.vae.init(rngs[1], jnp.zeros((1, side, side, 3)))["params"]
         out["unet"] = self.unet.init(rngs[2], latents, jnp.zeros(1), jnp.zeros((1, 6)))["params"]
+        if self.guidance is not None:
+            given = jnp.zeros((1, *2 * (self.unet.stride,)))
+            args = given, jnp.ones(1), given.shape[1:], self.unet.stride
+            out["mask_guidance"] = self.guidance.init(rngs[2], *args)["params"]
         return out
 
     def notes(self) -> list[str]:
@@ -210,20 +217,34 @@ class Stage:
         found = self.tokenizer.apply({"params": params["tokenizer"]}, low, high, method="indices")
         return {name: jax.lax.stop_gradient(x) for name, x in found.items()}
 
-    def _dropped(self, codes: jax.Array, keys: jax.Array) -> jax.Array:
-        """The code map without all of it, its semantic or its pixel half, of the rows that the keys draw."""
+    def dropped(self, codes: jax.Array, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The code map without all of it, its semantic or its pixel half, of the rows that the keys draw; and 0 where
+        all is gone, else 1, float32 [B]."""
         drop, split = self.loss.drop, self.config.model.tokenizer.semantic_dim
         draws = jax.vmap(lambda k: jax.random.uniform(k, (3,)))(keys)
         keep = lambda i, share: (draws[:, i] >= share).astype(codes.dtype)[:, None, None, None]
         halves = codes[..., :split] * keep(1, drop.semantic), codes[..., split:] * keep(2, drop.pixel)
-        return jnp.concatenate(halves, axis=-1) * keep(0, drop["all"])
+        kept = keep(0, drop["all"])
+        return jnp.concatenate(halves, axis=-1) * kept, kept[:, 0, 0, 0].astype(jnp.float32)
+
+    def context(self, params: Mapping[str, Any], masks: jax.Array, there: jax.Array, size: tuple[int, int]) -> Context:
+        """What masks [B, H, W], 0 to 1, on pictures whose latents have a size are to the UNet; there: [B], 0 for rows
+        without (models/mask_guidance.py)."""
+        assert self.guidance is not None
+        return self.guidance.apply({"params": params["mask_guidance"]}, masks, there, size, self.unet.stride)
 
     def foretold(
-        self, params: Mapping[str, Any], x: jax.Array, codes: jax.Array | None, t: jax.Array, ids: jax.Array
+        self,
+        params: Mapping[str, Any],
+        x: jax.Array,
+        codes: jax.Array | None,
+        t: jax.Array,
+        ids: jax.Array,
+        context: Context | None = None,
     ) -> jax.Array:
         """What the UNet foretells of x [B, h, w, channels] beside the code map of that size, at times t [B]."""
         given = x if codes is None else jnp.concatenate([x, codes.astype(x.dtype)], axis=-1)
-        return self.unet.apply({"params": params["unet"]}, given, t, ids)
+        return self.unet.apply({"params": params["unet"]}, given, t, ids, context)
 
     def _latents(self, params: Mapping[str, Any], batch: Batch) -> Latents:
         """Those that are stored, or of the pictures."""
@@ -232,10 +253,17 @@ class Stage:
         return self.vae.apply({"params": params["vae"]}, to_float(batch["image"]), method="encode")
 
     # ---------------------------------------------------------------------------------------------------- the loss
-    def _noised(self, params: Mapping[str, Any], batch: Batch, rng: jax.Array, times: jax.Array | None = None) -> Any:
-        """(x_t, code map or None, t, ids, target, latents) of a batch; all is drawn by (rng, size, element).
+    def noised(
+        self,
+        params: Mapping[str, Any],
+        batch: Batch,
+        rng: jax.Array,
+        times: jax.Array | None = None,
+        indices: Mapping[str, jax.Array] | None = None,
+    ) -> Any:
+        """(x_t, code map or None, t, ids, target, keys of the rows) of a batch; all is drawn by (rng, size, element).
 
-        times: of the rows, instead of such as are drawn.
+        times: of the rows, instead of such as are drawn. indices: codes by branch, instead of those of the batch.
         """
         latents = self._latents(params, batch)
         height, width = (side * self.vae.stride for side in latents.mean.shape[1:3])
@@ -253,7 +281,7 @@ class Stage:
             t = jax.vmap(lambda k: jax.random.randint(k[2], (), 0, self.schedule.steps))(keys)
         codes = None
         if self.tokenizer is not None:
-            codes = jax.lax.stop_gradient(self.code_map(params, self._indices(params, batch), shape[:2]))
+            codes = jax.lax.stop_gradient(self.code_map(params, indices or self._indices(params, batch), shape[:2]))
         x = noise_schedule.noised(self.levels, z, noise, t)
         target = noise_schedule.target(self.levels, self.schedule.prediction, z, noise, t)
         return x, codes, t, self.size_ids(height, width, len(z)), target, keys[:, 3]
@@ -262,8 +290,8 @@ class Stage:
         self, params, batch: Batch, norm, rng: jax.Array, step: jax.Array
     ) -> tuple[dict[str, jax.Array], Metrics]:
         del norm, step
-        x, codes, t, ids, target, keys = self._noised(params, batch, rng)
-        codes = None if codes is None else self._dropped(codes, keys)
+        x, codes, t, ids, target, keys = self.noised(params, batch, rng)
+        codes = None if codes is None else self.dropped(codes, keys)[0]
         error = jnp.mean((self.foretold(params, x, codes, t, ids) - target) ** 2, axis=(1, 2, 3))
         w = batch["weight"].astype(jnp.float32)
         of = noise_schedule.loss_weights(
@@ -274,7 +302,7 @@ class Stage:
     def errors(self, params: Mapping[str, Any], batch: Batch, rng: jax.Array) -> jax.Array:
         """Mean square error of what is foretold of each row, float32 [B], at times and with noise drawn by (rng, size,
         element); all codes are seen."""
-        x, codes, t, ids, target, _ = self._noised(params, batch, rng)
+        x, codes, t, ids, target, _ = self.noised(params, batch, rng)
         return jnp.mean((self.foretold(params, x, codes, t, ids) - target) ** 2, axis=(1, 2, 3))
 
     def measures(self, params, batch: Batch) -> Metrics:
@@ -291,7 +319,7 @@ class Stage:
         rows = len(few["element"])
         plan = noise_schedule.plan(self.schedule, "ddim", 2, spacing="trailing")  # its second step is at half the time
         t = jnp.full(rows, plan.t[1].astype(jnp.int32))
-        x, codes, t, ids, _, _ = self._noised(params, few, key, t)
+        x, codes, t, ids, _, _ = self.noised(params, few, key, t)
         z = plan.p[1] * x + plan.q[1] * self.foretold(params, x, codes, t, ids)
         decoded = lambda z: to_uint8(self.vae.apply({"params": params["vae"]}, z / self.vae.scale, method="decode"))
         shown = few["image"] if "image" in few else decoded(self._latents(params, few).mean * self.vae.scale)

@@ -113,7 +113,7 @@ class Stage:
         return self._terms(params, batch, jax.random.key(0))[1]
 
     def _terms(self, params, batch: Batch, rng: jax.Array) -> tuple[dict[str, jax.Array], Metrics]:
-        return masks.terms(self.predict(params, batch), batch, rng, self.loss, self.side(batch))
+        return masks.terms(self.predict(params, batch), batch, rng, self.loss, self.side(batch))[:2]
 
     def side(self, batch: Batch) -> int:
         """Of the padded square that masks are of, in pixels."""

@@ -7,7 +7,7 @@ Rows of the shape class `segmentation` are learnt by their words, as those of `l
 `editing` end in a picture, whose codes are words like others (stages/drawing.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -26,11 +26,11 @@ SHAPE_CLASSES = (language.SHAPE_CLASS, segmentation.CLASS, clips.CLASS, *drawing
 TERMS = (*masks.TERMS, masks.FOLLOW, drawing.LATENT)  # beside those of words
 
 
-def validate(config: Any) -> None:
-    """Checks vocabulary, loss section and networks. Raises: UserError."""
+def validate(config: Any, more: Sequence[str] = (), beside: Sequence[str] = TERMS) -> None:
+    """Checks vocabulary, loss section and networks; more: further fields of config.loss. Raises: UserError."""
     language.validate_vocabulary(config)
-    expected = {"text_mode", "weights", *masks.FIELDS}
-    terms = {*language.TERMS, *TERMS}
+    expected = {"text_mode", "weights", *masks.FIELDS, *more}
+    terms = {*language.TERMS, *beside}
     if set(config.loss) != expected or set(config.loss.weights) != terms:
         raise UserError(f"config.loss: expected {', '.join(sorted(expected))}, and weights of {', '.join(terms)}.")
     masks.validate(config)
@@ -49,12 +49,14 @@ def validate_stream(config: Any, stream: Mapping[str, Any], where: str) -> None:
 class Stage(language.Stage):
     """Networks and losses of stage 3; see training.step.Stage for the protocol."""
 
+    beside: tuple[str, ...] = TERMS
+
     def weights(self, step: jax.Array) -> dict[str, Any]:
-        return super().weights(step) | {name: self.loss.weights[name] for name in TERMS}
+        return super().weights(step) | {name: self.loss.weights[name] for name in self.beside}
 
     def normalisers(self, batch: Batch) -> dict[str, jax.Array]:
         batch = masks.opened(batch)
-        found = super().normalisers(batch) | dict.fromkeys(TERMS, jnp.zeros(()))
+        found = super().normalisers(batch) | dict.fromkeys(self.beside, jnp.zeros(()))
         if "target" in batch:
             codes = drawing.code_positions(self.vocabulary, batch["labels"])
             found[drawing.LATENT] = jnp.sum(batch["weight"][:, None] * codes)
@@ -64,23 +66,31 @@ class Stage(language.Stage):
         self, params, batch: Batch, norm, rng: jax.Array, step: jax.Array
     ) -> tuple[dict[str, jax.Array], Metrics]:
         del norm
-        return self._sums(params, batch, jax.random.fold_in(rng, step))
+        return self._sums(params, batch, jax.random.fold_in(rng, step), step)
 
     def measures(self, params, batch: Batch) -> Metrics:
-        return self._sums(params, batch, jax.random.key(0))[1]
+        return self._sums(params, batch, jax.random.key(0), None)[1]
 
-    def _sums(self, params, batch: Batch, rng: jax.Array) -> tuple[dict[str, jax.Array], Metrics]:
-        """Of every term the sum over the batch; figures."""
+    def drawn(
+        self, params, batch: Batch, predictions: Predictions, queries: jax.Array, rng: jax.Array, step: Any
+    ) -> tuple[dict[str, jax.Array], Metrics]:
+        """(terms of each row [B], figures) of what a later stage draws under the masks; queries: as of masks.terms."""
+        return {}, {}
+
+    def _sums(self, params, batch: Batch, rng: jax.Array, step: Any) -> tuple[dict[str, jax.Array], Metrics]:
+        """Of every term the sum over the batch; figures. step: None where it is measured."""
         batch = self.filled(params, masks.opened(batch))
         if asks(batch):
             hidden, predictions = self.predict(params, batch)
-            terms, figures = self.mask_terms(predictions, batch, rng)
+            terms, figures, queries = self.mask_terms(predictions, batch, rng)
+            more = self.drawn(params, batch, predictions, queries, rng, step)
+            terms, figures = terms | more[0], figures | more[1]
         else:
             hidden, terms, figures = self.hidden(params, self.embeddings(params, batch), batch), {}, {}
         books = drawing.tables(self.tokenizer, params["tokenizer"], self.vocabulary) if "target" in batch else []
         at, labels, found = self.losses(params, hidden, batch, books)
         weigh = batch["weight"][:, None]
-        sums = self._by_term(weigh * found.nll, labels) | dict.fromkeys(TERMS, jnp.zeros(()))
+        sums = self._by_term(weigh * found.nll, labels) | dict.fromkeys(self.beside, jnp.zeros(()))
         sums |= {name: jnp.sum(batch["weight"] * x) for name, x in terms.items()}
         figures |= language.figures(batch, at, labels, found)
         if books:
@@ -113,7 +123,7 @@ class Stage(language.Stage):
 
     def mask_terms(
         self, predictions: Predictions, batch: Batch, rng: jax.Array
-    ) -> tuple[dict[str, jax.Array], Metrics]:
+    ) -> tuple[dict[str, jax.Array], Metrics, jax.Array]:
         """stages.masks.terms."""
         side = self.focus.tokenizer.padded_side(*batch["high"].shape[2:4])
         return masks.terms(predictions, batch, rng, self.loss, side)

@@ -108,6 +108,6 @@ def test_a_unet_that_sees_no_codes():
     found = evaluator.run(run.model())
     assert evaluator.name == "latents_unet" and set(found) == {"unet_error"}
     batch = {"image": held_out.pictures(held_out.scenes_of(evaluator.config), SIDE), "element": np.arange(5)}
-    *_, target, _ = run.stage._noised(unflatten(silent), batch, jax.random.key(0))
+    *_, target, _ = run.stage.noised(unflatten(silent), batch, jax.random.key(0))
     assert found["unet_error"][0] == pytest.approx(float(np.mean(target**2)), rel=1e-4)  # it says nothing at all
     assert evaluator.galleries[0]["rows"][0][0].shape == (SIDE, SIDE, 3)

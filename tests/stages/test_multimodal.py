@@ -154,8 +154,8 @@ def test_masks_that_fit_cost_less(run, batch):
     outlines = np.full(predictions.masks.shape, -8.0, np.float32)
     outlines[:, :, 2 : 2 + small.shape[1]] = 16 * (small - 0.49)  # half a cell counts
     fitting = predictions.replace(masks=jnp.asarray(outlines))
-    terms, iou = run.stage.mask_terms(predictions, batch, rng)
-    better, full = run.stage.mask_terms(fitting, batch, rng)
+    terms, iou, _ = run.stage.mask_terms(predictions, batch, rng)
+    better, full, _ = run.stage.mask_terms(fitting, batch, rng)
     assert np.all(better["mask"] < 0.5 * terms["mask"]) and np.all(better["dice"] < 0.5 * terms["dice"])
     assert float(full["mask_iou"][0] / full["mask_iou"][1]) == 1.0
 

@@ -1,0 +1,174 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 4: instruction tuning for editing; what is meant is marked, and the diffusion decoder draws under the mask (FOCUS
+3.4 and 3.5).
+
+Full recipe (Tables 5 and 6, one epoch of 9.5M examples):
+
+    python -m data_pipelines.prepare instruct_pix2pix --source=clip-filtered-dataset --output=data/instruct_pix2pix \
+        --buckets=512
+    python -m focus_jax.train --config=configs/stage4.py --workdir=gs://BUCKET/stage4 --distributed \
+        --config.init.llm=gs://BUCKET/stage3 --config.init.unet=gs://BUCKET/decoder
+
+    configs/mixtures.py names the data. Needs a slice whose devices divide 256 rows; `python -m focus_jax.compile`
+    prints what a device needs. Expected result: not trained at this size yet.
+
+Tiny, on the world, two CPU cores; :long takes longer. It starts from what assets/ ships of the stages before:
+
+    python -m focus_jax.train --config=configs/stage4.py:tiny --workdir=runs/stage4
+"""
+
+from ml_collections import ConfigDict
+
+from configs import mixtures, models, sharding
+from configs.stage1_tokenizer import SHARES
+from configs.stage3 import _group
+from data_pipelines import buckets
+
+STEPS = 37_000  # 9.5M examples once, 256 at a time
+OF_STAGE3 = ("llm", "fusion_mlp", "projector", "adapter", "mask_tokens", "mask_pixel_decoder", "mask_decoder")
+
+
+def get_config(size: str = "full") -> ConfigDict:
+    """Args: size: "full" (the paper's recipe), "tiny" (minutes on two cores) or "long" (tiny, for longer)."""
+    if size not in ("full", "tiny", "long"):
+        raise ValueError(f"configs/stage4.py:{size}: expected :full, :tiny or :long")
+    tiny, sizes = size != "full", "full" if size == "full" else "tiny"
+    c = ConfigDict()
+    c.stage = "editing"  # focus_jax/stages/editing.py
+    c.name = f"stage4:{size}"
+    c.seed = 0
+    c.compute_dtype = "float32" if tiny else "bfloat16"
+
+    c.model = models.understanding(sizes)
+    c.model.mask_pixel_decoder = models.mask_pixel_decoder(sizes)
+    c.model.mask_decoder = models.mask_decoder(sizes)
+    c.model.mask_decoder.embedding = 32 if tiny else 256
+    c.model.vae = models.vae(sizes)
+    c.model.unet = models.unet(sizes, c.model.tokenizer.semantic_dim + c.model.tokenizer.pixel.code_dim)
+    c.model.schedule, c.model.decoder = models.schedule(sizes), models.decoder(sizes)
+    c.model.mask_guidance = models.mask_guidance(sizes)
+    c.loss = models.editing_loss(sizes)
+
+    if tiny:
+        c.init = ConfigDict({"tokenizer": "assets/tokenizer.safetensors"})
+        c.init.update({part: "assets/stage3.safetensors" for part in OF_STAGE3})
+        c.init.update({"vae": "assets/vae.safetensors", "unet": "assets/decoder.safetensors"})
+    else:
+        c.init = ConfigDict({"tokenizer": "runs/stage1_tokenizer"} | dict.fromkeys(OF_STAGE3, "runs/stage3"))
+        c.init.update({"vae": "weights/vae.safetensors", "unet": "runs/stage1_decoder"})
+    c.init.mask_guidance = "random"
+    c.init_weights = "ema"
+    c.alias = ConfigDict({"vit": "tokenizer/vit", "convnext": "tokenizer/convnext", "pixel_encoder": "tokenizer/pixel"})
+    c.assign = (
+        ("(tokenizer|vae|unet)/.*", "frozen"),
+        ("unet/.*/(attn2|norm2)/.*", "masks"),
+        ("(llm|fusion_mlp|projector|adapter|mask_tokens)/.*", "llm"),
+        ("(mask_pixel_decoder|mask_decoder)/.*", "masks"),
+        ("mask_guidance/.*", "mask_guidance"),
+    )
+    c.groups = ConfigDict({"frozen": ConfigDict({"trained": False, "dtype": "float32"})})
+    if tiny:
+        c.assign += (("mask_pixel_decoder/.*", "frozen"), ("(llm|fusion_mlp|projector|adapter)/.*/kernel", "matrices"))
+        c.assign += (("unet/.*/attn2/.*", "drawing"),)
+        c.groups.llm = _group("adamw", 5e-4)
+        c.groups.matrices = _group("muon", 2e-3)
+        c.groups.masks = _group("adamw", 2e-4)
+        c.groups.drawing = _group("adamw", 2e-3)
+        c.groups.mask_guidance = _group("adamw", 1e-2)
+    else:  # Table 6; mask_guidance is new and learns as new things do in the stages before
+        c.groups.llm = _group("adamw", 2e-5)
+        c.groups.masks = _group("adamw", 2e-6)
+        c.groups.mask_guidance = _group("adamw", 1e-3)
+    for group in c.groups.values():
+        if group.trained:
+            group.update(
+                schedule="cosine" if tiny else "constant", warmup=50 if tiny else 0, ema=0.998 if tiny else 0.0
+            )
+
+    c.mesh = ConfigDict({"dcn_data": 1, "data": 1, "fsdp": -1, "tensor": 1})
+    c.sharding = "fsdp"
+    c.axes = ConfigDict(sharding.TABLES)
+    c.accumulate = 1
+
+    c.data = ConfigDict()
+    if tiny:
+        side, of = (64, 64), lambda rows, share, **more: dict(size="tiny", bucket=side, rows=rows, share=share, **more)
+        streams = [
+            models.language_stream("tiny", side, rows=8, share=1, length=304, learnt=64, pack=1, images=1),
+            models.masks_stream(**of(16, 2), length=208, learnt=24),
+            models.masks_stream(**of(8, 1), length=208, learnt=24, shape_class="clips"),
+            models.generation_stream(**of(16, 2), length=176, learnt=104),
+            models.masks_stream(**of(12, 4), length=304, learnt=112, shape_class="editing"),
+        ]
+        c.data.phases = [{"steps": 1_200 if size == "tiny" else 6_000, "streams": streams}]
+        world = mixtures.world
+        masks = lambda task, weight, **more: world(task, weight, "masks", shape_class="segmentation", **more)
+        edits = lambda task, weight, **more: world(task, weight, shape_class="editing", **more)
+        c.data.sources = [
+            *(world("questions", 0.8, shape_class="language"), world("caption", 0.2, shape_class="language")),
+            *(masks("referring", 0.65), masks("reasoning", 0.1), masks("regions", 0.1), masks("panoptic", 0.15)),
+            *(world("clip", 1.0, shape_class="clips"), world("caption", 1.0, shape_class="generation")),
+            *(edits("edit", 0.6), edits("removal", 0.25), edits("absent_edit", 0.15)),
+        ]
+        for source in c.data.sources:
+            source["name"] += f"_{source['shape_class']}"
+        c.data.validation = [edits("edit", 1.0, count=128), masks("referring", 1.0, count=64)]
+        c.data.validation.append(world("questions", 1.0, shape_class="language", count=64))
+        c.data.validation.append(world("clip", 1.0, shape_class="clips", count=16))
+        c.data.validation.append(world("caption", 1.0, shape_class="generation", count=32))
+    else:
+        c.data.phases = [{"steps": STEPS, "streams": _streams(256)}]
+        for shape_class, mixture, kept in (
+            ("language", mixtures.STAGE4_WORDS, mixtures.STAGE3_WORDS),
+            ("segmentation", mixtures.STAGE4_MASKS, mixtures.STAGE3_MASKS),
+            ("clips", mixtures.STAGE4_CLIPS, mixtures.STAGE3_CLIPS),
+            ("editing", mixtures.STAGE4_EDITS, mixtures.STAGE3_EDITS),
+        ):
+            c.data.sources = (*c.data.get("sources", ()), *mixtures.sources(
+                mixtures.blended(mixture, kept), shape_class=shape_class
+            ))  # fmt: skip
+        c.data.sources = list(c.data.sources)
+        c.data.validation = mixtures.sources({"instruct_pix2pix": 1.0}, shape_class="editing")
+    c.data.allow_missing = ()  # names of sources that may be absent
+    c.data.max_crop_loss = 0.2
+    c.data.flip = 0.0  # words say what is on the left
+    c.data.random_crop = False
+    c.data.workers = 1 if tiny else 16
+    c.data.threads = 1 if tiny else 16
+    c.data.prefetch = 8
+    c.data.verify = "auto"
+    c.data.bad_record_budget = 0 if tiny else 100_000
+
+    c.validate_every = 300 if tiny else 2_000
+    c.validate_batches = 32
+    c.validate_weights = "ema" if tiny else "raw"
+    c.checkpoint_every = 300 if tiny else 1_000
+    c.checkpoint_keep = 2
+    c.best = "mask_iou"
+    c.log_every = 50 if tiny else 100
+    c.pictures_every = 1_000_000  # this stage shows none
+
+    c.health = ConfigDict()
+    c.health.spike = 20.0
+    c.health.warmup = 100
+    c.health.max_skipped = 10
+    c.health.watchdog = 10.0
+    c.profile_steps = (0, 0)
+    c.hlo_dump = False
+    c.compile_cache = "~/.cache/focus_jax/xla"
+    return c
+
+
+def _streams(rows: int) -> list[dict]:
+    """By examples in Table 5: edits 4M of pictures, half of them drawn at twice their codes' size, 3M with words alone,
+    0.7M of masks and 1.8M of clips."""
+    shares = dict(zip(buckets.ANCHORS_512, SHARES.values()))
+    row = dict(length=2_816, learnt=512)
+    edit = dict(rows=rows, length=3_200, learnt=1_536, shape_class="editing")
+    out = []
+    for bucket, share in shares.items():
+        out.append(models.masks_stream("full", bucket, rows=rows, share=7 * share, **row))
+        out.append(models.masks_stream("full", bucket, rows=rows // 2, share=36 * share, shape_class="clips", **row))
+        out += [models.masks_stream("full", bucket, share=20 * share, scale=scale, **edit) for scale in (1, 2)]
+    return [*out, models.text_stream("full", rows, share=30 * sum(shares.values()), length=2_816, pack=4)]

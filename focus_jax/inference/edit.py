@@ -1,0 +1,182 @@
+# Copyright 2026 The focus_jax Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Edits: the model says what an instruction means and marks it, writes the codes of what is to be, and the diffusion
+decoder draws these under the mask. Where nothing in the picture is meant, nothing is done.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from data_pipelines import buckets, targets
+from focus_jax.errors import UserError
+from focus_jax.evaluation.protocol import Edited
+from focus_jax.inference import decode
+from focus_jax.inference.chat import padded
+from focus_jax.inference.draw import BEHIND
+from focus_jax.inference.queries import Rules
+from focus_jax.inference.segment import NAMES, Segmenter
+from focus_jax.inference.structure import answers
+from focus_jax.sequence import parse, prompts
+from focus_jax.sequence.layout import Laid, Writer
+from focus_jax.stages import drawing
+
+DECODERS = ("diffusion", "tokenizer")
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """What was done to one picture. names: what was taken to be meant, () for nothing and for the whole picture; whole:
+    whether all of it; refused: whether nothing was meant, and so nothing was done. mask: float32 [H, W] from 0 to 1,
+    where; codes: by branch, of what was drawn, in the bucket's frame. image: uint8 [H, W, 3]."""
+
+    names: tuple[str, ...]
+    whole: bool
+    refused: bool
+    mask: np.ndarray
+    codes: dict[str, np.ndarray]
+    image: np.ndarray
+
+
+class Editor:
+    """Editing by a model of stage 4. Made by focus_jax.Model."""
+
+    def __init__(self, model: Any):
+        self.model, self.segmenter = model, Segmenter(model)
+        self.chat = self.segmenter.chat
+        self.streams = [s for s in self.chat.streams if s["shape_class"] == targets.EDITING]
+        if not self.streams:
+            raise UserError(f"{model.label}: its last phase has no stream of editing, expected one.")
+
+    def __call__(
+        self,
+        images: np.ndarray,
+        instructions: Sequence[str],
+        regions: Sequence[np.ndarray | None] | None = None,
+        *,
+        seeds: Sequence[int],
+        masks: Sequence[np.ndarray | None] | None = None,
+        force: bool = False,
+        decoder: str = "diffusion",
+        scale: int = 1,
+        sampling: Mapping[str, float] | None = None,
+        **options: Any,
+    ) -> list[Done]:
+        """One instruction to each picture, uint8 [B, H, W, 3] of any size.
+
+        regions: bool [H, W] that mark what is meant, a click, a stroke, a box or a rough mask; the mask is sought from
+        it. masks: bool [H, W], taken as they are. force: does also what means nothing. decoder: of DECODERS; scale: of
+        the codes' picture at which the diffusion decoder draws, 1 or 2. sampling: of inference.decode.sampling.
+        options: of inference.diffusion.Options. Raises: UserError.
+        """
+        count, size = len(images), images.shape[1:3]
+        regions, masks = list(regions or [None] * count), list(masks or [None] * count)
+        for name, given in (("instructions", instructions), ("regions", regions), ("masks", masks), ("seeds", seeds)):
+            if len(given) != count:
+                raise UserError(f"{name}: {len(given)} for {count} images, expected one each.")
+        for name, given in (("regions", regions), ("masks", masks)):
+            for one in given:
+                if one is not None and (one.dtype != bool or one.shape != size or not one.any()):
+                    told = f"{one.dtype}{list(one.shape)}" if one.any() else "nothing marked"
+                    raise UserError(f"{name}: {told}, expected bool{list(size)} that marks something.")
+        if decoder not in DECODERS:
+            raise UserError(f"decoder: {decoder!r}, expected {' or '.join(DECODERS)}.")
+        if scale not in (1, 2):
+            raise UserError(f"scale: {scale!r}, expected 1 or 2.")
+        fit = self.segmenter.fit(images)
+        where = fit.bucket
+        shown = {k: x[:, None] for k, x in self.chat.pictures([Image.fromarray(x) for x in images], where).items()}
+        hints = [region if mask is None else mask for region, mask in zip(regions, masks)]
+        shown["regions"] = np.stack([self.segmenter.covered([] if h is None else [h], fit) for h in hints])
+        said = self._names(instructions, hints, where, shown)
+        meant = self._meant(instructions, hints, said, where, shown, fit)
+        whole = [text.startswith(prompts.WHOLE) and h is None for text, h in zip(said, hints)]
+        found = []
+        for i, (soft, mask) in enumerate(zip(meant, masks)):
+            soft = np.ones(size, np.float32) if whole[i] else mask.astype(np.float32) if mask is not None else soft
+            found.append(soft)
+        refused = [not soft.any() and not force for soft in found]
+        codes = self._codes(instructions, hints, said, whole, where, shown, seeds, dict(sampling or {}))
+        drawn = self._drawn(codes, where, scale, np.stack([fit.values(m) for m in found]), seeds, decoder, options)
+        out = []
+        for i in range(count):
+            names = () if whole[i] or refused[i] else parse.names(said[i])
+            own = {name: x[i] for name, x in codes.items()}
+            image = images[i] if refused[i] else fit.back(drawn[i])
+            out.append(Done(names, whole[i], refused[i], found[i], own, image))
+        return out
+
+    # ------------------------------------------------------------------------------------------------- what is said
+    def _laid(self, instruction: str, hint: Any, answer: str | None, where: buckets.Bucket) -> Laid:
+        """The sequence up to the names (answer None), or with them, mask tokens and the size of what is drawn."""
+        writer = Writer(self.chat.vocabulary, self.chat.tokenizer, self.chat.sizes(where))
+        masks = hint is not None or not (answer or "").startswith(prompts.WHOLE)
+        return prompts.edit(
+            writer, instruction, where, answer, None, regions=int(hint is not None), masks=masks
+        ).done()
+
+    def _names(self, instructions: Sequence[str], hints: Sequence[Any], where: Any, shown: Any) -> list[str]:
+        laid = [self._laid(text, hint, None, where) for text, hint in zip(instructions, hints)]
+        found = self.chat.say(laid, shown, limit=NAMES, structure=self.segmenter.structure)
+        return [one.text.strip() for one in found]
+
+    def _meant(
+        self, instructions: Sequence[str], hints: Sequence[Any], said: Sequence[str], where: Any, shown: Any, fit: Any
+    ) -> list[np.ndarray]:
+        """Soft masks of what the instructions mean, float32 [H, W] on the pictures; zeros for nothing."""
+        plain = lambda answer: "" if answer.startswith(prompts.WHOLE) else answer
+        laid = [self._laid(text, hint, plain(one), where) for text, hint, one in zip(instructions, hints, said)]
+        kinds = ["words" if hint is None else "regions" for hint in hints]
+        masks, scores, _ = self.segmenter.predicted(laid, shown, [1] * len(laid), kinds)
+        soft = self.segmenter.soft
+        return [soft(kind, masks[b], scores[b], fit, Rules()) for b, kind in enumerate(kinds)]
+
+    def _codes(
+        self, instructions: Sequence[str], hints: Sequence[Any], said: Sequence[str], whole: Sequence[bool],
+        where: Any, shown: Any, seeds: Sequence[int], sampling: dict[str, float],
+    ) -> dict[str, np.ndarray]:  # fmt: skip
+        """Codes of the edited pictures by branch, int32 [B, h, w]."""
+        sizes = self.chat.sizes(where)
+        structure = answers(self.chat.vocabulary, sizes)
+        laid = [self._laid(text, hint, answer, where) for text, hint, answer in zip(instructions, hints, said)]
+        guided = float(sampling.get("guidance", 1.0)) > 1
+        limit = int(structure.last) + BEHIND
+        conversation = self.chat.begin(len(laid), guided=guided, slots=max(map(len, laid)) + limit)
+        embedded = lambda laid: self.chat.embed(padded(laid, ("ids", "roles", "features")) | shown)
+        with self.model.scope():
+            beside = None
+            if guided:
+                writer = lambda: Writer(self.chat.vocabulary, self.chat.tokenizer, sizes)
+                none = [prompts.edit(writer(), None, where, None, None).done()] * len(laid)
+                beside = embedded(none), [len(one) for one in none]
+            conversation.read(embedded(laid), [len(one) for one in laid], unconditional=beside)
+            found = conversation.say(
+                structure, decode.sampling(len(laid), seeds=seeds, **sampling), limit=limit, draw=True
+            )
+        read = [parse.parse(one.ids, self.chat.vocabulary, self.chat.tokenizer, sizes) for one in found]
+        if torn := [i for i, one in enumerate(read) if one.codes is None]:
+            raise UserError(f"instructions[{torn[0]}]: no picture was written ({'; '.join(read[torn[0]].problems)}).")
+        return {name: np.stack([one.codes[k] for one in read]) for k, name in enumerate(drawing.BRANCHES)}
+
+    def _drawn(
+        self, codes: dict[str, np.ndarray], where: Any, scale: int, masks: np.ndarray, seeds: Sequence[int],
+        decoder: str, options: Mapping[str, Any],
+    ) -> np.ndarray:  # fmt: skip
+        if decoder == "tokenizer":
+            return self.model.decode(codes)
+        size = scale * where[0], scale * where[1]
+        return self.model.diffuse(codes, size, seeds=seeds, masks=masks, **options)
+
+
+def edited(done: Sequence[Done]) -> Edited:
+    """As evaluators read them (evaluation/protocol.py)."""
+    return Edited(
+        np.stack([one.image for one in done]),
+        np.stack([one.mask >= 0.5 for one in done]),
+        np.array([one.refused for one in done]),
+    )
