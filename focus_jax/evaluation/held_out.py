@@ -46,8 +46,8 @@ def check(config: Any) -> None:
 
 
 class Benchmark:
-    """What an evaluator of the world begins with. baselines: {figure: {what: its value}}; galleries: see `gallery`; both
-    are there after `run`."""
+    """What an evaluator of the world begins with. baselines: {figure: {what: its value}}; galleries: see `gallery`;
+    both are there after `run`."""
 
     def __init__(self, config: Any):
         check(config)

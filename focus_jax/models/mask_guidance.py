@@ -50,7 +50,7 @@ class MaskGuidance(nn.Module):
                 raise UserError(f"mask_guidance.{name}: {value!r}, expected {', '.join(known)}.")
         if self.width % 4 or self.width < 8 or self.finest < 1:
             told = f"width {self.width}, finest {self.finest}"
-            raise UserError(f"mask_guidance: {told}, expected a width that is a multiple of 4 from 8 on, finest from 1.")
+            raise UserError(f"mask_guidance: {told}, expected a width in fours from 8 on, finest from 1.")
         super().__post_init__()
 
     @nn.compact

@@ -106,7 +106,8 @@ def test_means_of_areas():
     np.testing.assert_allclose(area(x, (3, 5)), x.reshape(1, 3, 2, 5, 2, 2).mean((2, 4)), atol=1e-6)
     odd = np.asarray(area(x, (4, 7)))
     np.testing.assert_allclose(odd.mean((1, 2)), x.mean((1, 2)), atol=1e-6)  # nothing is lost
-    np.testing.assert_allclose(odd[0, 0, 0, 0], np.average(x[0, :2, :2, 0], weights=[[1, 3 / 7], [0.5, 1.5 / 7]]), atol=1e-6)
+    corner = np.average(x[0, :2, :2, 0], weights=[[1, 3 / 7], [0.5, 1.5 / 7]])
+    np.testing.assert_allclose(odd[0, 0, 0, 0], corner, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_means_of_areas():
     [
         (dict(form="masks"), "mask_guidance.form: 'masks', expected places, keys, literal, queries"),
         (dict(grid="fine"), "mask_guidance.grid: 'fine', expected level, latent, coarsest"),
-        (dict(width=18), "mask_guidance: width 18, finest 64.0, expected a width that is a multiple of 4"),
+        (dict(width=18), "mask_guidance: width 18, finest 64.0, expected a width in fours"),
     ],
 )
 def test_mistakes(change, said):
