@@ -109,7 +109,7 @@ def world_reconstruction() -> ConfigDict:
 
 
 def diffusion() -> ConfigDict:
-    c = _world("diffusion", side=64, scenes=512)
+    c = _world("diffusion", side=64, scenes=256)
     c.steps, c.scheduler = 30, "ddim"
     c.seed = 0
     c.guidance = (1.0, 1.25, 1.5, 2.0)  # of which the best on `chosen_on` scenes of validation is taken
