@@ -19,7 +19,7 @@ STAGE3_CLIPS = {"davis_2017": 0.004, "youtube_vis_2019": 0.06}
 STAGE3_EDITS = {"ultraedit": 4.0, "anyedit": 2.5, "seed_edit": 3.7}
 
 # Stage IV, 7M edits and what goes with them, 2M masks of reasoning and of clips, 0.5M hints (COCO-Interactive, which
-# has no edits). Sets of like size share alike, as the table gives their sum alone. A fifth of stage III is kept in: ours.
+# has no edits). Sets of like size share alike, as the table gives their sum alone. Ours: a fifth of stage III stays in.
 STAGE4_EDITS = {"omniedit": 1.2, "anyedit": 1.2, "ultraedit": 1.2, "instruct_pix2pix": 0.45}
 STAGE4_WORDS = {"emova_sft": 1.0, "pixmo": 1.0, "m4_instruct": 0.6, "magpie": 1.0}
 STAGE4_MASKS = {"reason_seg": 0.001, "lisa_plus": 0.2, "coco_interactive": 0.5}

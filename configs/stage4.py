@@ -1,7 +1,7 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 4: instruction tuning for editing; what is meant is marked, and the diffusion decoder draws under the mask (FOCUS
-3.4 and 3.5).
+"""Stage 4: instruction tuning for editing; what is meant is marked, and the diffusion decoder draws under the mask
+(FOCUS 3.4 and 3.5).
 
 Full recipe (Tables 5 and 6, one epoch of 9.5M examples):
 

@@ -132,10 +132,13 @@ class Region(Record):
     instance: int | None = None
 
 
+EDIT = "edit"
+
+
 @record
 class Expression(Record):
-    """Words for some instances (indices); an empty list means that the words have no target. kind: referring, ...;
-    answer: what is to be said of them before the mask, empty for their names."""
+    """Words for some instances (indices); an empty list means that the words have no target. kind: referring, ...,
+    EDIT of an instruction; answer: what is to be said of them before the mask, empty for their names."""
 
     text: str
     answer: str = ""

@@ -82,7 +82,9 @@ def _phase(phase: Mapping, p: int) -> tuple[int, list[dict]]:
     if not streams:
         raise DataError(f"{where}.streams: is empty, expected at least one stream.")
     for i, stream in enumerate(streams):
-        if set(stream) - {"high", "tokens", "scale", "latents", "sequence", segmentation.CLASS, *GRIDS} != set(STREAM_FIELDS):
+        if set(stream) - {"high", "tokens", "scale", "latents", "sequence", segmentation.CLASS, *GRIDS} != set(
+            STREAM_FIELDS
+        ):
             raise DataError(
                 f"{where}.streams[{i}]: has {sorted(stream)}, expected {sorted(STREAM_FIELDS)}; beside them for "
                 f"pictures high and tokens, for codes {' or '.join(GRIDS)}, for sequences sequence and, of masks, "

@@ -5,8 +5,8 @@
 The frozen tokenizer's codes of the target are what is learnt. The step fills them in: a row holds the target's pixels,
 and its positions are numbered in the order of the sequence, semantic codes first. Editing is also a row of
 segmentation.py: the answer names and marks what changes before it draws. What an instruction means is the example's
-first expression, or the things that its regions point at; without either, its edit region, and an edit region of all
-pixels is an edit of the whole picture, of which nothing is marked.
+expression of the kind EDIT, or the things that its regions point at; without either, its edit region. An edit
+region of all pixels is an edit of the whole picture, of which nothing is marked.
 """
 
 import re
@@ -17,7 +17,7 @@ import numpy as np
 
 from data_pipelines import buckets, language, segmentation, transforms
 from data_pipelines.errors import DataError
-from data_pipelines.example import Example
+from data_pipelines.example import EDIT, Example
 from focus_jax.errors import UserError
 from focus_jax.sequence import layout, prompts
 
@@ -136,29 +136,24 @@ def _edit(
 def _question(asking: segmentation.Asking, bucket: buckets.Bucket, codes: Any) -> tuple[segmentation.Question, str]:
     """(what the instruction asks for, of GUIDES)."""
     example, region = asking.example, asking.example.edit_region
-    laid = lambda answer, **more: prompts.edit(
-        asking.writer, example.instruction, bucket, answer, codes, **more
-    ).done()
+    changes = None if region is None else asking.cut(region, "what changes")
+    meant = next((e for e in example.expressions if e.kind == EDIT), None)
+    laid = lambda answer, **more: prompts.edit(asking.writer, example.instruction, bucket, answer, codes, **more).done()
     if region is not None and region.to_array().all():
         answer = prompts.names([prompts.WHOLE])
         return segmentation.Question("words", 0, [], [], [], [], laid(answer, masks=False)), "whole"
-    said = example.expressions[0].answer if example.expressions else ""
-    if any(hint.instance is not None for hint in example.regions):
-        meant, masks, hints = asking.marked([hint for hint in example.regions if hint.instance is not None])
-        answer = said or prompts.names([example.instances[i].category or segmentation.UNNAMED for i in meant])
-        count = len(meant)
-        sequence = laid(answer, regions=count)
-        return segmentation.Question("regions", count, masks, list(range(count)), meant, hints, sequence), "masks"
-    if example.expressions:
-        things = example.expressions[0].instances
-        masks = [asking.mask(number) for number in things]
-        named = [example.instances[number].category or segmentation.UNNAMED for number in things]
-        answer = said or prompts.names(named)
-    elif region is None:  # a source that marks nothing does not say what changes
+    named = lambda things: prompts.names([example.instances[i].category or segmentation.UNNAMED for i in things])
+    said = meant.answer if meant else ""
+    if hints := [hint for hint in example.regions if hint.instance is not None]:
+        things, masks, marks = asking.marked(hints)
+        order, sequence = list(range(len(things))), laid(said or named(things), regions=len(things))
+        return segmentation.Question("regions", len(things), masks, order, things, marks, sequence), "masks"
+    if meant:
+        masks, answer = [asking.mask(number) for number in meant.instances], said or named(meant.instances)
+    elif changes is None:  # a source that marks nothing does not say what changes
         return segmentation.Question("words", 0, [], [], [], [], laid("")), "own"
     else:
-        masks = [asking.cut(region, "what changes")]
-        answer = prompts.names([segmentation.UNNAMED] if masks[0].any() else [])
+        masks, answer = [changes], prompts.names([segmentation.UNNAMED] if changes.any() else [])
     if len(masks) > asking.limits["targets"]:
         masks = [np.logical_or.reduce(masks)]
     masks = [mask for mask in masks if mask.any()]

@@ -38,9 +38,9 @@ class Diffusion:
         """Pictures uint8 [B, H, W, 3] of size (H, W) out of codes [B, h, w] by branch, as `encode` gives them at this
         size or a part of it; None for a model that knows no codes. One seed a picture.
 
-        masks: [B, y, x] from 0 to 1 of any size, on the pictures, of a model of stage 4: where they are to be other than
-        the codes say; None for none. options: fields of inference.diffusion.Options. show: called with the steps done and pictures as far as they
-        are. Raises: UserError, also for a model without a diffusion decoder.
+        masks: [B, y, x] from 0 to 1 of any size, on the pictures, of a model of stage 4: where they are to be other
+        than the codes say; None for none. options: fields of inference.diffusion.Options. show: called with the steps
+        done and pictures as far as they are. Raises: UserError, also for a model without a diffusion decoder.
         """
         from focus_jax.inference.diffusion import Options
 

@@ -13,7 +13,7 @@ from PIL import Image as PilImage
 
 from data_pipelines import regions
 from data_pipelines.errors import DataError
-from data_pipelines.example import Example, Expression, Frame, Image, Instance, Mask, Region, Turn
+from data_pipelines.example import EDIT, Example, Expression, Frame, Image, Instance, Mask, Region, Turn
 from data_pipelines.world import captions, clips, drawing, edits, expressions, lessons, questions, scenes
 from data_pipelines.world.asking import Asked
 from data_pipelines.world.drawing import Drawing
@@ -32,8 +32,8 @@ class World:
     Args:
       name: of the source; split: train, validation, test or open.
       preset: easy, standard or hard.
-      tasks: which fields an Example gets beside its picture; names of TASKS or LESSONS, "removal" and "absent_edit", which
-        are edits, or "masks" beside them.
+      tasks: which fields an Example gets beside its picture; names of TASKS or LESSONS, "removal" and "absent_edit",
+        which are edits, or "masks" beside them.
       side: pixels of the picture; a bucket of another size is resized from it like any picture.
       count: records an epoch has, None for COUNTS.
 
@@ -207,7 +207,7 @@ def _edit(out: Example, scene: Scene, drawn: Drawing, absent: bool = False, kind
         return
     out.edit_region = Mask.from_array(edits.region(made, side))
     _masks(out, scene, drawn)
-    out.expressions.append(_expression(scene, made.instruction, "edit", made.things))
+    out.expressions.append(_expression(scene, made.instruction, EDIT, made.things))
     if made.by == "region":
         kind = d.choice(regions.KINDS)
         out.regions += [

@@ -3,8 +3,8 @@
 """Pictures out of codes by the diffusion decoder: noise, so many steps of a scheduler, the autoencoder.
 
 There are two programs, without guidance and with it, and a third where the mask has a guidance of its own. None is
-compiled anew for another seed, scheduler, guidance or number of steps: a scheduler is a table (ops/noise_schedule.py) of
-ROOM rows, and steps i to j of it are run.
+compiled anew for another seed, scheduler, guidance or number of steps: a scheduler is a table of ROOM rows
+(ops/noise_schedule.py), and steps i to j of it are run.
 """
 
 from __future__ import annotations
@@ -126,7 +126,9 @@ class Diffuser:
             raise UserError(f"codes: {'none' if codes is None else 'some'}, expected what {self.model.label} reads.")
         if masks is not None and self.stage.guidance is None:
             raise UserError(f"{self.model.label}: this decoder draws under no mask, expected none.")
-        if masks is not None and (np.ndim(masks) != 3 or len(masks) != rows or not 0 <= masks.min() <= masks.max() <= 1):
+        if masks is not None and (
+            np.ndim(masks) != 3 or len(masks) != rows or not 0 <= masks.min() <= masks.max() <= 1
+        ):
             raise UserError(f"masks: {list(np.shape(masks))}, expected [{rows}, y, x] from 0 to 1, one for each seed.")
         with self.model.scope():
             seen = None

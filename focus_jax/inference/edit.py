@@ -116,9 +116,7 @@ class Editor:
         """The sequence up to the names (answer None), or with them, mask tokens and the size of what is drawn."""
         writer = Writer(self.chat.vocabulary, self.chat.tokenizer, self.chat.sizes(where))
         masks = hint is not None or not (answer or "").startswith(prompts.WHOLE)
-        return prompts.edit(
-            writer, instruction, where, answer, None, regions=int(hint is not None), masks=masks
-        ).done()
+        return prompts.edit(writer, instruction, where, answer, None, regions=int(hint is not None), masks=masks).done()
 
     def _names(self, instructions: Sequence[str], hints: Sequence[Any], where: Any, shown: Any) -> list[str]:
         laid = [self._laid(text, hint, None, where) for text, hint in zip(instructions, hints)]

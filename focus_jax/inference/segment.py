@@ -178,9 +178,7 @@ class Segmenter:
         found = [int(np.argmax(sure))] if kind == "regions" else np.flatnonzero(sure >= rules.words).tolist()
         return found, sure
 
-    def soft(
-        self, kind: str, masks: np.ndarray, scores: np.ndarray, fit: transforms.Fit, rules: Rules
-    ) -> np.ndarray:
+    def soft(self, kind: str, masks: np.ndarray, scores: np.ndarray, fit: transforms.Fit, rules: Rules) -> np.ndarray:
         """What words or a region mean as float32 [H, W] from 0 to 1, zeros for nothing."""
         found, _ = self.chosen(kind, masks, scores, fit, rules)
         if not found:

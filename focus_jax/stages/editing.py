@@ -34,7 +34,9 @@ def validate(config: Any) -> None:
     multimodal.validate(config, FIELDS, TERMS)
     loss = config.loss
     if len(loss.truth) != 2 or not all(0 <= share <= 1 for share in loss.truth):
-        raise UserError(f"config.loss.truth: {loss.truth}, expected shares of true masks, at the start and from half on.")
+        raise UserError(
+            f"config.loss.truth: {loss.truth}, expected shares of true masks, at the start and from half on."
+        )
     if not 0 <= loss.source_codes <= 1:
         raise UserError(f"config.loss.source_codes: {loss.source_codes!r}, expected a share of the removals.")
     if config.model.get("mask_guidance") is None:

@@ -85,8 +85,8 @@ def terms(
     predictions: Predictions, batch: Batch, rng: jax.Array, loss: Any, side: int
 ) -> tuple[dict[str, jax.Array], Metrics, jax.Array]:
     """Sums of the terms of each row [B], over all outputs of the decoder. Figures: mask_iou, of the last one's matched
-    masks, where they are targets at all; of clips follow_accuracy, how often e_j finds a thing again. Last the query that
-    the last output has for each target, int32 [B, T].
+    masks, where they are targets at all; of clips follow_accuracy, how often e_j finds a thing again. Last the query
+    that the last output has for each target, int32 [B, T].
 
     batch: opened. side: of the padded square in pixels that the masks are of.
     """

@@ -2,16 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows that end in a picture: whose pixels, where its codes go, and what an edit marks."""
 
+import io
+from collections import Counter
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from configs import models
-from data_pipelines import rows, targets
+from data_pipelines import language, rows, targets
 from data_pipelines.errors import DataError
 from data_pipelines.example import Mask
 from data_pipelines.schedule import Schedule
 from data_pipelines.world.examples import World
-from focus_jax.sequence.layout import IGNORE, Role
+from focus_jax.sequence.layout import IGNORE, KINDS, Role
 from focus_jax.sequence.vocabulary import Vocabulary
 
 SIDE, CODES = 64, 16 + 64  # codes of both levels
@@ -60,32 +64,87 @@ def test_some_captions_are_left_out(generation):
     assert 0.02 < short < 0.25, "a tenth"
 
 
-def test_an_edit_marks_what_changes(editing):
-    world, marks, refused = World(tasks=("edit",), side=128), 0, 0
+def said(row, stream):
+    """The words of the answer, up to its mask tokens or its picture."""
+    _, tokenizer = language.writing(stream["sequence"])
+    words = row["labels"][(row["labels"] != IGNORE) & (row["labels"] < tokenizer.size)]
+    return tokenizer.decode([int(x) for x in words])
+
+
+@pytest.mark.parametrize("task", ["edit", "absent_edit", "removal"])
+def test_an_edit_marks_what_it_means(editing, task):
+    world, seen = World(tasks=(task,), side=128), Counter()
     for i in range(30):
         example = world[i]
         row = rows.row(example, editing)
         numbers, learnt = positions(row)
         np.testing.assert_array_equal(numbers, np.arange(CODES))
-        assert learnt.all() and row["known"].sum() == 1 and row["kind"] == 1
-        changes = example.edit_region.to_array()
-        there = np.unpackbits(row["targets"][0], axis=-1).astype(bool)
-        np.testing.assert_array_equal(there, changes)
-        assert row["there"][0] == changes.any()
-        marks += changes.any()
-        refused += not changes.any()
-        if not changes.any():
+        assert learnt.all()
+        guide = targets.GUIDES[row["guide"]]
+        meant = next((e for e in example.expressions if e.kind == "edit"), None)
+        by_region = bool(example.regions)
+        seen[guide, by_region] += 1
+        there = np.unpackbits(row["targets"], axis=-1).astype(bool)[row["there"] > 0]
+        slots = (row["roles"] == Role.MASK).any()
+        if guide == "whole":
+            assert "background" in example.instruction and meant is None
+            assert said(row, editing).strip() == "the whole picture."
+            assert not slots and not len(there) and not row["known"].any()
+            continue
+        assert slots and said(row, editing).strip() == (meant.answer or "none.")
+        masks = [example.instances[k].mask.to_array() for k in meant.instances]
+        assert len(there) == len(masks) and (guide == "masks") == bool(masks)
+        for one in masks:
+            assert any((mask == one).all() for mask in there)
+        assert row["known"].sum() == (len(masks) if by_region else 1)
+        assert row["kind"] == KINDS.index("regions" if by_region else "words")
+        assert (row["regions"].sum() > 0) == by_region
+        assert row["removes"] == (
+            guide == "masks" and any(w in example.instruction for w in ("remove", "delete", "take"))
+        )
+        if not masks:
             np.testing.assert_array_equal(row["target"], row["image"][0])
-        outside = ~changes[::2, ::2] & ~changes[1::2, 1::2] & ~changes[::2, 1::2] & ~changes[1::2, ::2]
-        assert np.abs(row["target"].astype(int) - row["image"][0])[outside].mean() < 2
-    assert marks > 20
+    expected = {
+        "edit": {("masks", True), ("masks", False), ("whole", False)},
+        "absent_edit": {("none", False)},
+        "removal": {("masks", True), ("masks", False)},
+    }
+    assert set(seen) >= expected[task]  # of a picture of one thing nothing is taken away
+
+
+def test_a_source_without_things_marks_its_region(editing):
+    example = World(tasks=("removal",), side=128)[0]
+    example.expressions, example.regions = [], []
+    row = rows.row(example, editing)
+    there = np.unpackbits(row["targets"][0], axis=-1).astype(bool)
+    np.testing.assert_array_equal(there, example.edit_region.to_array())
+    assert row["known"].sum() == 1 and targets.GUIDES[row["guide"]] == "masks"
 
 
 def test_a_source_without_marks_has_no_condition(editing):
     example = World(tasks=("edit",), side=128)[0]
-    example.edit_region = None
+    example.edit_region, example.expressions, example.regions = None, [], []
     row = rows.row(example, editing)
-    assert not row["known"].any() and not row["there"].any()
+    assert not row["known"].any() and not row["there"].any() and targets.GUIDES[row["guide"]] == "own"
+
+
+def test_the_decoder_may_draw_at_twice_the_codes_size(editing):
+    example = World(tasks=("edit",), side=128)[0]
+    row, large = rows.row(example, editing), rows.row(example, editing | {"scale": 2})
+    assert "drawn" not in row and large["drawn"].shape == (2 * SIDE, 2 * SIDE, 3)
+    np.testing.assert_array_equal(
+        large["drawn"], np.asarray(Image.open(io.BytesIO(example.target.data)).convert("RGB"))
+    )
+    np.testing.assert_array_equal(large["target"], row["target"])
+
+
+@pytest.mark.parametrize(
+    ("instruction", "removes"),
+    [("Remove the dog", True), ("take the cup away.", True), ("please delete it", True), ("get rid of the car", True),
+     ("make the dog red", False), ("take a picture of a removed dog", False), ("replace the dog", False)],
+)  # fmt: skip
+def test_what_takes_something_away(instruction, removes):
+    assert bool(targets.REMOVES.match(instruction)) == removes
 
 
 def test_a_dropped_instruction_gives_the_picture_back(editing):

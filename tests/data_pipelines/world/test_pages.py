@@ -171,7 +171,7 @@ def test_edits_show_instruction_source_target_and_region(shown):
         assert below([source, target])[0] == (f"source, with the hint: {said}" if said else "source")
         region = example.edit_region.to_array()
         outlined = changed(may, example.target)
-        assert outlined.any() and not outlined[region].all()
+        assert outlined.any() == (not region.all()) and not outlined[region].all()
         different = (plain(example.images[0], 1) != plain(example.target, 1)).any(-1)
         assert different.any() and not (different & ~region).any()
 
