@@ -30,8 +30,8 @@ def few(c):
     return c
 
 
-def config():
-    c = few(small("configs/stage3.py:tiny"))
+def config(spec="configs/stage3.py:tiny"):
+    c = few(small(spec))
     c.model.tokenizer.high = HIGH
     for stream in c.data.phases[0]["streams"]:
         stream |= {"height": SIDE, "width": SIDE, "high": HIGH}
@@ -49,14 +49,14 @@ def config():
 
 
 class Run:
-    def __init__(self):
-        self.config = config()
+    def __init__(self, found=None, made=multimodal.Stage):
+        self.config = config() if found is None else found
         config_lib.validate(self.config, 1)
         self.stream = self.config.data.phases[0]["streams"][1]
-        self.stage = multimodal.Stage(self.config)
+        self.stage = made(self.config)
         shapes = nn.unbox(jax.eval_shape(self.stage.init, jax.random.key(0)))
         flat = {path: drawn(path, x.shape) for path, x in flatten(shapes).items()}
-        learns = ("fusion_mlp", "projector", "adapter", "llm", "mask")
+        learns = ("fusion_mlp", "projector", "adapter", "llm", "mask", "unet")
         self.trained = {p: x for p, x in flat.items() if p.startswith(learns)}
         self.frozen = {p: x for p, x in flat.items() if p not in self.trained}
         step = lambda accumulate: jax.jit(
