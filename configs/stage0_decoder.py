@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from configs import models, sharding
 from data_pipelines import buckets
 
-STEPS = {"vae": 6_000, "unet": 6_000}
+STEPS = {"vae": 3_000, "unet": 4_000}
 
 
 def get_config(network: str = "vae") -> ConfigDict:
