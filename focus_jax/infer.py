@@ -6,13 +6,15 @@
     python -m focus_jax.infer chat --checkpoint=runs/stage2 --image=photo.jpg --ask="What colour is the mug?"
     python -m focus_jax.infer segment photo.jpg --checkpoint=runs/stage3 --words="the red mug" --output=out
     python -m focus_jax.infer video frames/ --checkpoint=runs/stage3 --mask=first.png --output=out
-    python -m focus_jax.infer generate --checkpoint=runs/stage3 --text="A red mug." --output=out
+    python -m focus_jax.infer generate --checkpoint=runs/stage4 --text="A red mug." --output=out
+    python -m focus_jax.infer edit photo.jpg --checkpoint=runs/stage4 --instruction="Remove the mug." --output=out
 
 reconstruct   pictures through the tokenizer and back; `infer reconstruct --help` says what it writes
 chat          questions about pictures, one after the other or interactively
 segment       masks by words, classes, a click, a scribble, a box or a mask
 video         things in a clip, by words, classes, or their masks in one frame
 generate      pictures out of captions
+edit          pictures changed by instructions
 submit        answers on sets whose truth is with a server
 
 The checkpoint is a run directory (its best step), one step of it, or a safetensors file.
@@ -21,7 +23,7 @@ The checkpoint is a run directory (its best step), one step of it, or a safetens
 import argparse
 
 from focus_jax.errors import one_sentence
-from focus_jax.inference.commands import chat, generate, reconstruct, segment, submit, video
+from focus_jax.inference.commands import chat, edit, generate, reconstruct, segment, submit, video
 
 TASKS = {
     "reconstruct": reconstruct,
@@ -29,6 +31,7 @@ TASKS = {
     "segment": segment,
     "video": video,
     "generate": generate,
+    "edit": edit,
     "submit": submit,
 }
 

@@ -122,21 +122,21 @@ class Model(Diffusion):
 
     # --------------------------------------------------------------------------------------------------------- drawing
     def generate(self, captions: list[str], *, height: int, width: int, seeds: list[int], **options: Any) -> np.ndarray:
-        """A picture for each caption, uint8 [B, height, width, 3]: written as codes, drawn by the tokenizer's decoder.
+        """A picture for each caption, uint8 [B, height, width, 3]: written as codes, then drawn.
 
-        options: temperature, top_k, top_p, guidance (inference.decode.sampling; default greedy, without guidance).
-        Raises: UserError, also for a model that was taught no pictures.
+        options: temperature, top_k, top_p, guidance (inference.decode.sampling; default greedy, without guidance), and
+        more as of inference.draw.Drawer. Raises: UserError, also for a model that was taught no pictures.
         """
-        return self._drawer(list(captions), height=height, width=width, seeds=seeds, **options)
+        return self.drawer(list(captions), height=height, width=width, seeds=seeds, **options)
 
     def write_codes(self, captions: list[str], *, height: int, width: int, seeds: list[int], **options: Any) -> list:
         """sequence.parse.Answer to each caption, with the codes of its picture; arguments as of `generate`."""
-        return self._drawer.write(list(captions), height=height, width=width, seeds=seeds, **options)
+        return self.drawer.write(list(captions), height=height, width=width, seeds=seeds, **options)
 
     def code_costs(self, images: np.ndarray, captions: list[str]) -> dict[str, np.ndarray]:
         """What the codes of pictures uint8 [B, H, W, 3] cost given their captions, nats a code: float32 [B] of
         `semantic`, `pixel` and `all` codes. Raises: UserError."""
-        return dict(self._drawer.costs(pictures("images", images), list(captions)))
+        return dict(self.drawer.costs(pictures("images", images), list(captions)))
 
     def edit(
         self, images: np.ndarray, instructions: list[str], regions: list[Any] | None = None, **options: Any
@@ -156,6 +156,13 @@ class Model(Diffusion):
         """inference.edit.Done of each picture; arguments as of `edit`."""
         return self._editor(pictures("images", images), list(instructions), regions, **options)
 
+    @property
+    def edits_pictures(self) -> bool:
+        """Whether it is a model of stage 4."""
+        from focus_jax.stages import editing
+
+        return isinstance(self.stage, editing.Stage)
+
     @functools.cached_property
     def _editor(self) -> Any:
         from focus_jax.inference.edit import Editor
@@ -163,7 +170,7 @@ class Model(Diffusion):
         return Editor(self)
 
     @functools.cached_property
-    def _drawer(self) -> Any:
+    def drawer(self) -> Any:
         from focus_jax.inference.draw import Drawer
 
         return Drawer(self)

@@ -1,6 +1,7 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures out of captions: the language model writes their codes, the tokenizer's own decoder draws them.
+"""Pictures out of captions: the language model writes their codes, the diffusion decoder draws them where there is one,
+else the tokenizer's own.
 
 Under the structure mask (inference/structure.py) every picture is whole: a caption leads to a frame with so many codes
 of both levels. What the model itself would have said without it is not asked.
@@ -8,6 +9,7 @@ of both levels. What the model itself would have said without it is not asked.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from data_pipelines import rows, targets
+from data_pipelines import rows, targets, transforms
 from data_pipelines.example import Example, Turn
 from data_pipelines.world.examples import picture
 from focus_jax.errors import UserError
@@ -27,17 +29,26 @@ from focus_jax.sequence import parse, prompts
 from focus_jax.sequence.layout import Laid, Writer
 from focus_jax.stages import drawing
 
+DECODERS = ("diffusion", "tokenizer")
 BEHIND = 8  # ids behind a picture's last: the end of the turn, and room to miss it
 
 
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """picture: uint8 [H, W, 3]; codes: int32 [h, w] by branch; fit: of a picture of the codes' bucket in it."""
+
+    picture: np.ndarray
+    codes: dict[str, np.ndarray]
+    fit: transforms.Fit
+
+
 class Drawer:
-    """Text to image by a model of stage 3. Made by focus_jax.Model."""
+    """Text to image by a model of stage 3 or 4. Made by focus_jax.Model."""
 
     def __init__(self, model: Any):
         self.model, self.chat = model, model.talk
-        self.streams = [s for s in self.chat.streams if s["shape_class"] == targets.GENERATION]
-        if not self.streams:
-            raise UserError(f"{model.label}: its last phase has no stream of generation, expected one.")
+        if not any(s["shape_class"] in targets.CLASSES for s in self.chat.streams):
+            raise UserError(f"{model.label}: its last phase has no stream of generation or editing, expected one.")
         self._costs = jax.jit(self._code_costs)
 
     def write(
@@ -67,28 +78,56 @@ class Drawer:
         read = lambda one: parse.parse(one.ids, self.chat.vocabulary, self.chat.tokenizer, sizes)
         return [read(one) for one in said]
 
-    def __call__(
-        self, captions: Sequence[str], *, height: int, width: int, seeds: Sequence[int], **options: Any
-    ) -> np.ndarray:
-        """uint8 [B, height, width, 3]; arguments as of `write`. Raises: UserError."""
+    def __call__(self, captions: Sequence[str], **options: Any) -> np.ndarray:
+        """uint8 [B, height, width, 3]; arguments as of `made`."""
+        return np.stack([one.picture for one in self.made(captions, **options)])
+
+    def made(
+        self, captions: Sequence[str], *, height: int, width: int, seeds: Sequence[int], decoder: str = "",
+        scale: int = 1, diffusion: Mapping[str, Any] | None = None, **options: Any,
+    ) -> list[Drawn]:  # fmt: skip
+        """A picture of each caption; arguments as of `write`.
+
+        decoder: of DECODERS, "" for the first that the model has; scale: times the codes' picture that the diffusion
+        decoder draws, 1 or 2; diffusion: of inference.diffusion.Options. Raises: UserError.
+        """
+        decoder = decoder or DECODERS[not self.model.edits_pictures]
         found = self.write(captions, height=height, width=width, seeds=seeds, **options)
         bucket = self.chat.bucket(height, width, "the picture")
         if torn := [i for i, one in enumerate(found) if one.codes is None]:
             raise UserError(f"captions[{torn[0]}]: no picture was written ({'; '.join(found[torn[0]].problems)}).")
         codes = {name: np.stack([one.codes[i] for one in found]) for i, name in enumerate(drawing.BRANCHES)}
-        drawn = self.model.decode(codes)
-        if bucket == (height, width):
-            return drawn
-        resize = lambda x: np.asarray(Image.fromarray(x).resize((width, height), Image.Resampling.LANCZOS))
-        return np.stack([resize(x) for x in drawn])
+        drawn = self.draw(codes, bucket, seeds, decoder=decoder, scale=scale, **(diffusion or {}))
+        if drawn.shape[1:3] != (height, width):
+            resize = lambda x: np.asarray(Image.fromarray(x).resize((width, height), Image.Resampling.LANCZOS))
+            drawn = np.stack([resize(x) for x in drawn])
+        fit = transforms.whole(*bucket, bucket)
+        return [Drawn(x, {name: y[i] for name, y in codes.items()}, fit) for i, x in enumerate(drawn)]
+
+    def draw(
+        self, codes: dict[str, np.ndarray], bucket: tuple[int, int], seeds: Sequence[int], *, decoder: str, scale: int,
+        masks: np.ndarray | None = None, **options: Any,
+    ) -> np.ndarray:  # fmt: skip
+        """Pictures uint8 [B, H, W, 3] of codes of a bucket by one of DECODERS. Raises: UserError."""
+        if decoder not in DECODERS:
+            raise UserError(f"decoder: {decoder!r}, expected {' or '.join(DECODERS)}.")
+        if scale not in (1, 2) or (scale == 2 and decoder == "tokenizer"):
+            raise UserError(f"scale: {scale!r}, expected 1, or 2 of the diffusion decoder.")
+        if decoder == "tokenizer":
+            return self.model.decode(codes)
+        size = scale * bucket[0], scale * bucket[1]
+        return self.model.diffuse(codes, size, seeds=seeds, masks=masks, **options)
 
     def costs(self, images: np.ndarray, captions: Sequence[str]) -> Mapping[str, np.ndarray]:
         """Cross-entropy of the codes of pictures uint8 [B, H, W, 3] given their captions, nats a code: float32 [B]
         of `semantic`, `pixel` and `all` codes. Raises: UserError, DataError."""
         if len(images) != len(captions):
             raise UserError(f"captions: {len(captions)} for {len(images)} images, expected one each.")
+        streams = [s for s in self.chat.streams if s["shape_class"] == targets.GENERATION]
+        if not streams:
+            raise UserError(f"{self.model.label}: its last phase has no stream of generation, expected one.")
         bucket = self.chat.bucket(*images.shape[1:3])
-        stream = next((s for s in self.streams if (s["height"], s["width"]) == bucket), self.streams[0])
+        stream = next((s for s in streams if (s["height"], s["width"]) == bucket), streams[0])
         made = []
         for i, (image, caption) in enumerate(zip(images, captions)):
             turn = Turn(role="caption", text=caption, images=[0])

@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Edits: the model says what an instruction means and marks it, writes the codes of what is to be, and the diffusion
 decoder draws these under the mask. Where nothing in the picture is meant, nothing is done.
+
+A mask marks what an instruction means, in the source: of a move, the thing that is moved and not where it goes. To keep
+the source's own pixels outside the mask (`feather`) is therefore for edits that stay in their place.
 """
 
 from __future__ import annotations
@@ -13,11 +16,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data_pipelines import buckets, targets
+from data_pipelines import buckets, targets, transforms
 from focus_jax.errors import UserError
 from focus_jax.evaluation.protocol import Edited
 from focus_jax.inference import decode
 from focus_jax.inference.chat import padded
+from focus_jax.inference.composite import composite
 from focus_jax.inference.draw import BEHIND
 from focus_jax.inference.queries import Rules
 from focus_jax.inference.segment import NAMES, Segmenter
@@ -26,21 +30,25 @@ from focus_jax.sequence import parse, prompts
 from focus_jax.sequence.layout import Laid, Writer
 from focus_jax.stages import drawing
 
-DECODERS = ("diffusion", "tokenizer")
-
 
 @dataclasses.dataclass(frozen=True)
 class Done:
     """What was done to one picture. names: what was taken to be meant, () for nothing and for the whole picture; whole:
     whether all of it; refused: whether nothing was meant, and so nothing was done. mask: float32 [H, W] from 0 to 1,
-    where; codes: by branch, of what was drawn, in the bucket's frame. image: uint8 [H, W, 3]."""
+    where; codes: by branch, of what was drawn, in the frame of `fit`. image: uint8 [H, W, 3]."""
 
     names: tuple[str, ...]
     whole: bool
     refused: bool
     mask: np.ndarray
     codes: dict[str, np.ndarray]
+    fit: transforms.Fit
     image: np.ndarray
+
+    @property
+    def marked(self) -> np.ndarray:
+        """The mask as bool [H, W]."""
+        return self.mask >= 0.5
 
 
 class Editor:
@@ -64,14 +72,16 @@ class Editor:
         force: bool = False,
         decoder: str = "diffusion",
         scale: int = 1,
+        feather: int | None = None,
         sampling: Mapping[str, float] | None = None,
         **options: Any,
     ) -> list[Done]:
         """One instruction to each picture, uint8 [B, H, W, 3] of any size.
 
         regions: bool [H, W] that mark what is meant, a click, a stroke, a box or a rough mask; the mask is sought from
-        it. masks: bool [H, W], taken as they are. force: does also what means nothing. decoder: of DECODERS; scale: of
-        the codes' picture at which the diffusion decoder draws, 1 or 2. sampling: of inference.decode.sampling.
+        it. masks: bool [H, W], taken as they are. force: does also what means nothing. decoder, scale: as of
+        inference.draw.Drawer. feather: keep the source's own pixels outside the mask, with so many of its pixels to
+        blend (inference.composite); None for what was drawn. sampling: of inference.decode.sampling.
         options: of inference.diffusion.Options. Raises: UserError.
         """
         count, size = len(images), images.shape[1:3]
@@ -84,10 +94,6 @@ class Editor:
                 if one is not None and (one.dtype != bool or one.shape != size or not one.any()):
                     told = f"{one.dtype}{list(one.shape)}" if one.any() else "nothing marked"
                     raise UserError(f"{name}: {told}, expected bool{list(size)} that marks something.")
-        if decoder not in DECODERS:
-            raise UserError(f"decoder: {decoder!r}, expected {' or '.join(DECODERS)}.")
-        if scale not in (1, 2):
-            raise UserError(f"scale: {scale!r}, expected 1 or 2.")
         fit = self.segmenter.fit(images)
         where = fit.bucket
         shown = {k: x[:, None] for k, x in self.chat.pictures([Image.fromarray(x) for x in images], where).items()}
@@ -102,14 +108,32 @@ class Editor:
             found.append(soft)
         refused = [not soft.any() and not force for soft in found]
         codes = self._codes(instructions, hints, said, whole, where, shown, seeds, dict(sampling or {}))
-        drawn = self._drawn(codes, where, scale, np.stack([fit.values(m) for m in found]), seeds, decoder, options)
+        under = np.stack([fit.values(m) for m in found])
+        drawn = self.model.drawer.draw(codes, where, seeds, decoder=decoder, scale=scale, masks=under, **options)
         out = []
         for i in range(count):
             names = () if whole[i] or refused[i] else parse.names(said[i])
             own = {name: x[i] for name, x in codes.items()}
-            image = images[i] if refused[i] else fit.back(drawn[i])
-            out.append(Done(names, whole[i], refused[i], found[i], own, image))
+            done = Done(names, whole[i], refused[i], found[i], own, fit, images[i])
+            if not refused[i]:
+                image = fit.back(drawn[i])
+                image = image if feather is None else composite(images[i], image, done.marked, feather)
+                done = dataclasses.replace(done, image=image)
+            out.append(done)
         return out
+
+    def redraw(
+        self, images: np.ndarray, masks: np.ndarray | None = None, *, seeds: Sequence[int], scale: int = 1,
+        decoder: str = "diffusion", **options: Any,
+    ) -> np.ndarray:  # fmt: skip
+        """What `__call__` draws from the pictures' own codes under masks [B, H, W], 0 to 1: its best; arguments as
+        there."""
+        fit = self.segmenter.fit(images)
+        shown = self.chat.pictures([Image.fromarray(x) for x in images], fit.bucket)
+        codes = self.model.encode(shown["image"], shown.get("high"))
+        under = np.zeros((len(images), *fit.bucket)) if masks is None else np.stack([fit.values(m) for m in masks])
+        drawn = self.model.drawer.draw(codes, fit.bucket, seeds, decoder=decoder, scale=scale, masks=under, **options)
+        return np.stack([fit.back(x) for x in drawn])
 
     # ------------------------------------------------------------------------------------------------- what is said
     def _laid(self, instruction: str, hint: Any, answer: str | None, where: buckets.Bucket) -> Laid:
@@ -161,20 +185,11 @@ class Editor:
             raise UserError(f"instructions[{torn[0]}]: no picture was written ({'; '.join(read[torn[0]].problems)}).")
         return {name: np.stack([one.codes[k] for one in read]) for k, name in enumerate(drawing.BRANCHES)}
 
-    def _drawn(
-        self, codes: dict[str, np.ndarray], where: Any, scale: int, masks: np.ndarray, seeds: Sequence[int],
-        decoder: str, options: Mapping[str, Any],
-    ) -> np.ndarray:  # fmt: skip
-        if decoder == "tokenizer":
-            return self.model.decode(codes)
-        size = scale * where[0], scale * where[1]
-        return self.model.diffuse(codes, size, seeds=seeds, masks=masks, **options)
-
 
 def edited(done: Sequence[Done]) -> Edited:
     """As evaluators read them (evaluation/protocol.py)."""
     return Edited(
         np.stack([one.image for one in done]),
-        np.stack([one.mask >= 0.5 for one in done]),
+        np.stack([one.marked for one in done]),
         np.array([one.refused for one in done]),
     )

@@ -51,22 +51,28 @@ def run_lengths(mask: np.ndarray) -> dict[str, Any]:
     return {"size": [int(n) for n in runs["size"]], "counts": runs["counts"].decode()}
 
 
-def overlay(picture: np.ndarray, segments: Segments) -> Image.Image:
-    """uint8 [H, W, 3] with its segments tinted and outlined, and their names below."""
-    shown, palette = picture.astype(np.float32), colours(len(segments.names))
-    for k, colour in enumerate(palette, 1):
+def tinted(picture: np.ndarray, segments: Segments) -> np.ndarray:
+    """uint8 [H, W, 3] with its segments tinted and outlined."""
+    shown = picture.astype(np.float32)
+    for k, colour in enumerate(colours(len(segments.names)), 1):
         inside = segments.ids == k
         shown[inside] = 0.5 * shown[inside] + 0.5 * np.array(colour)
         padded = np.pad(inside, 1)
         within = padded[2:, 1:-1] & padded[:-2, 1:-1] & padded[1:-1, 2:] & padded[1:-1, :-2]
         shown[inside & ~within] = colour
+    return shown.astype(np.uint8)
+
+
+def overlay(picture: np.ndarray, segments: Segments) -> Image.Image:
+    """The picture `tinted`, with the names of its segments below."""
+    palette = colours(len(segments.names))
     called = [" ".join(name.split()) for name in segments.names]
     told = [f"{name} {score:.2f}" for name, score in zip(called, segments.scores)] or [NOTHING]
     height, width = picture.shape[:2]
     probe = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     widths = [round(probe.textlength(text)) + LINE + 2 * MARGIN for text in told]
     out = Image.new("RGB", (max(width, *widths), height + LINE * len(told) + 2 * MARGIN), "white")
-    out.paste(Image.fromarray(shown.astype(np.uint8)))
+    out.paste(Image.fromarray(tinted(picture, segments)))
     draw = ImageDraw.Draw(out)
     for line, text in enumerate(told):
         top = height + MARGIN + LINE * line

@@ -96,7 +96,7 @@ def test_captions_that_mean_nothing(model, captions, seeds, said):  # noqa: F811
 
 def test_a_model_that_was_taught_no_pictures(model, monkeypatch):  # noqa: F811
     monkeypatch.setattr(model.talk, "streams", model.talk.streams[:2])
-    with pytest.raises(UserError, match="random: its last phase has no stream of generation"):
+    with pytest.raises(UserError, match="random: its last phase has no stream of generation or editing"):
         Drawer(model)
     with pytest.raises(UserError, match="captions: 1 for 2 images"):
         model.code_costs(np.zeros((2, SIDE, SIDE, 3), np.uint8), ["a"])

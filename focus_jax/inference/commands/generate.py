@@ -13,15 +13,18 @@ from focus_jax.inference.commands import shared
 
 HELP = "pictures out of captions"
 RECORD = "generate.json"
-DESCRIPTION = """Pictures out of captions: the language model writes their codes, the tokenizer draws them. Writes
+DESCRIPTION = """Pictures out of captions: the language model writes their codes; the diffusion decoder draws them, or with
+--decoder=tokenizer the tokenizer's own. Writes
 
-  OUTPUT/00000.png, ...   a picture for each caption and number, in their order
-  OUTPUT/generate.json    caption, seed and size of each
+  OUTPUT/00000.png, ...         a picture for each caption and number, in their order
+  OUTPUT/00000.codes.npz, ...   its codes, which `infer reconstruct` draws again
+  OUTPUT/generate.json          caption, seed and size of each, and the settings
 
 The picture is made in the bucket nearest to --size and resized to it. Without a temperature the codes are the likeliest
-ones; --guidance above 1 holds a caption against none.
+ones; --token_guidance above 1 holds a caption against none, --guidance the codes against none. --preview=N also writes
+OUTPUT/00000.stepI.png, what there is after every N steps of the diffusion.
 
-  python -m focus_jax.infer generate --checkpoint=runs/stage3 --text="a red circle." --size=64x64 --output=out
+  python -m focus_jax.infer generate --checkpoint=runs/stage4 --text="a red circle." --size=64x64 --output=out
 """
 
 
@@ -30,27 +33,43 @@ def run(args: argparse.Namespace) -> None:
     from PIL import Image
 
     import focus_jax
+    from focus_jax.inference import reconstruct
 
     if not (size := re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", args.size)):
         raise UserError(f"--size={args.size}: expected HxW in pixels, such as 512x512.")
-    for name, least in (("count", 1), ("temperature", 0), ("top_k", 0), ("guidance", 0), ("seed", 0)):
-        if getattr(args, name) < least:
-            raise UserError(f"--{name}={getattr(args, name)}: expected at least {least}.")
-    if not 0 < args.top_p <= 1:
-        raise UserError(f"--top_p={args.top_p}: expected a share above 0, at most 1.")
+    if args.count < 1:
+        raise UserError(f"--count={args.count}: expected at least 1.")
+    if any(not text.strip() for text in args.text):
+        raise UserError("--text: is empty, expected words.")
+    sampling = shared.sampling_options(args)
     output, (height, width) = shared.folder(args.output, RECORD), (int(n) for n in size.groups())
     model = focus_jax.load(args.checkpoint, weights=args.weights)
     captions = [text for text in args.text for _ in range(args.count)]
     seeds = [args.seed + i for i in range(len(captions))]
-    options = {name: getattr(args, name) for name in ("temperature", "top_k", "top_p", "guidance")}
-    drawn = model.generate(captions, height=height, width=width, seeds=seeds, **options)
+    decoder = args.decoder or ("diffusion" if model.edits_pictures else "tokenizer")
+    options = shared.diffusion_options(args) if decoder == "diffusion" else {}
+    names = [f"{i:05d}" for i in range(len(captions))]
     output.mkdir(parents=True, exist_ok=True)
-    done = []
-    for i, (caption, seed, picture) in enumerate(zip(captions, seeds, drawn)):
-        with (output / f"{i:05d}.png").open("wb") as to:
+
+    def save(name: str, picture: Any) -> None:
+        with (output / f"{name}.png").open("wb") as to:
             Image.fromarray(picture).save(to, format="PNG")
-        done.append({"name": f"{i:05d}", "text": caption, "seed": seed, "size": [height, width]})
-    told = {"checkpoint": model.label, "sampling": options, "pictures": done}
+
+    def show(step: int, pictures: Any) -> None:
+        for name, picture in zip(names, pictures):
+            save(f"{name}.step{step:03d}", picture)
+
+    more = options | ({"show": show, "preview": args.preview} if options else {})
+    drawn = model.drawer.made(
+        captions, height=height, width=width, seeds=seeds, decoder=decoder, scale=2 if args.twice else 1, diffusion=more,
+        **sampling,
+    )  # fmt: skip
+    done = []
+    for name, caption, seed, one in zip(names, captions, seeds, drawn):
+        save(name, one.picture)
+        reconstruct.save_codes(output / f"{name}{reconstruct.CODES}", one, model.codes_fingerprint)
+        done.append({"name": name, "text": caption, "seed": seed, "size": [height, width]})
+    told = {"checkpoint": model.label, "decoder": decoder, "sampling": sampling, "diffusion": options, "pictures": done}
     (output / RECORD).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
     print(f"{len(done)} written to {output}")
 
@@ -62,9 +81,8 @@ def arguments(add: Callable[..., Any]) -> None:
     add("--text", action="append", required=True, metavar="TEXT", help="a caption; may be repeated")
     add("--size", default="512x512", metavar="HxW", help="of the pictures, in pixels (default: 512x512)")
     add("--count", type=int, default=1, help="pictures of each caption (default: 1)")
-    add("--temperature", type=float, default=0.0, help="0 (default): the likeliest codes")
-    add("--top_k", type=int, default=0, help="so many of the likeliest codes may come; 0 (default): all")
-    add("--top_p", type=float, default=1.0, help="codes up to this share of the probability may come (default: 1)")
-    add("--guidance", type=float, default=1.0, help="over 1: away from what no caption would give (default: 1)")
+    shared.decoder_arguments(add, "")
+    shared.sampling_arguments(add)
     add("--seed", type=int, default=0, help="of the first picture; the others follow (default: 0)")
+    add("--preview", type=int, default=0, metavar="N", help="diffusion: write what there is every N steps")
     add("--weights", choices=("ema", "raw"), default="ema", help="averaged parameters where there are some, or raw")

@@ -90,9 +90,6 @@ def run(args: argparse.Namespace) -> None:
     shared.tell(refused)
 
 
-OF_DIFFUSION = ("steps", "guidance", "scheduler", "spacing", "rescale", "eta", "tile")
-
-
 def _buckets(args: argparse.Namespace, model: Any) -> Any:
     """Sizes that codes are made at: those of the run's last phase; for the diffusion decoder those that it draws."""
     from focus_jax.inference import reconstruct as lib
@@ -107,7 +104,7 @@ def _diffusion(args: argparse.Namespace, model: Any, output: Any) -> Any:
     from PIL import Image
 
     scale = 2 if args.twice else 1
-    options = {name: getattr(args, name) for name in OF_DIFFUSION}
+    options = shared.diffusion_options(args)
 
     def draw(codes: Any, bucket: Any, names: Any) -> Any:
         def show(step: int, pictures: Any) -> None:
@@ -134,16 +131,8 @@ def arguments(add: Callable[..., Any]) -> None:
         metavar="256|512|HxW,...",
         help="sizes to encode at (default: those of the run's last phase; diffusion: all it draws)",
     )
-    add("--decoder", choices=("tokenizer", "diffusion"), default="tokenizer", help="what draws (default: tokenizer)")
-    add("--twice", action="store_true", help="diffusion: at twice the size of the codes")
-    add("--steps", type=int, default=30, help="diffusion: of the scheduler (default: 30)")
-    add("--guidance", type=float, default=1.5, help="diffusion: 1 for none (default: 1.5)")
+    shared.decoder_arguments(add, "tokenizer")
     add("--seed", type=int, default=0, help="diffusion: of the noise (default: 0)")
-    add("--scheduler", default="ddim", help="diffusion: ddim, ddpm, euler, euler_ancestral, dpm_solver (default: ddim)")
-    add("--spacing", default="leading", help="diffusion: leading, trailing, linspace (default: leading)")
-    add("--rescale", type=float, default=0.0, help="diffusion: share of guided deviations brought back (default: 0)")
-    add("--eta", type=float, default=0.0, help="diffusion: noise of ddim (default: 0)")
-    add("--tile", type=int, default=0, metavar="PIXELS", help="diffusion: draw in squares, where memory is short")
     add("--preview", type=int, default=0, metavar="N", help="diffusion: write what there is every N steps")
     add("--batch", type=int, default=8, help="pictures of one bucket at a time (default: 8)")
     add("--weights", choices=("ema", "raw"), default="ema", help="averaged parameters where there are some, or raw")

@@ -4,6 +4,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from etils import epath
@@ -49,6 +50,47 @@ def opened(path: str) -> Any:
         return transforms.decode(epath.Path(path).read_bytes(), path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}).") from error
+
+
+OF_DIFFUSION = ("steps", "guidance", "scheduler", "spacing", "rescale", "eta", "tile")
+OF_SAMPLING = ("temperature", "top_k", "top_p")
+
+
+def decoder_arguments(add: Callable[..., Any], default: str = "diffusion") -> None:
+    """What draws codes, and how."""
+    told = default or "diffusion where the checkpoint has it"
+    add("--decoder", choices=("tokenizer", "diffusion"), default=default, help=f"what draws (default: {told})")
+    add("--twice", action="store_true", help="diffusion: at twice the size of the codes")
+    add("--steps", type=int, default=30, help="diffusion: of the scheduler (default: 30)")
+    add("--guidance", type=float, default=1.5, help="diffusion: 1 for none (default: 1.5)")
+    add("--scheduler", default="ddim", help="diffusion: ddim, ddpm, euler, euler_ancestral, dpm_solver (default: ddim)")
+    add("--spacing", default="leading", help="diffusion: leading, trailing, linspace (default: leading)")
+    add("--rescale", type=float, default=0.0, help="diffusion: share of guided deviations brought back (default: 0)")
+    add("--eta", type=float, default=0.0, help="diffusion: noise of ddim (default: 0)")
+    add("--tile", type=int, default=0, metavar="PIXELS", help="diffusion: draw in squares, where memory is short")
+
+
+def diffusion_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Those of inference.diffusion.Options."""
+    return {name: getattr(args, name) for name in OF_DIFFUSION}
+
+
+def sampling_arguments(add: Callable[..., Any]) -> None:
+    """How codes are written."""
+    add("--temperature", type=float, default=0.0, help="codes: 0 (default) for the likeliest")
+    add("--top_k", type=int, default=0, help="codes: so many of the likeliest may come; 0 (default): all")
+    add("--top_p", type=float, default=1.0, help="codes: those up to this share of the probability (default: 1)")
+    add("--token_guidance", type=float, default=1.0, help="codes: over 1, away from what no words give (default: 1)")
+
+
+def sampling_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Those of inference.decode.sampling. Raises: UserError."""
+    for name, least in (("temperature", 0), ("top_k", 0), ("token_guidance", 0), ("seed", 0)):
+        if getattr(args, name) < least:
+            raise UserError(f"--{name}={getattr(args, name)}: expected at least {least}.")
+    if not 0 < args.top_p <= 1:
+        raise UserError(f"--top_p={args.top_p}: expected a share above 0, at most 1.")
+    return {name: getattr(args, name) for name in OF_SAMPLING} | {"guidance": args.token_guidance}
 
 
 def prompt(args: argparse.Namespace, kind: str, size: tuple[int, int]) -> Any:
