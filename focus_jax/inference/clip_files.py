@@ -83,6 +83,18 @@ def marked(path: str, size: tuple[int, int]) -> np.ndarray:
     return found
 
 
+def write_edited(output: epath.Path, frames: dict[str, np.ndarray], changed: np.ndarray) -> None:
+    """edited/NAME.png of every frame and edited.gif; changed: uint8 [T, H, W, 3]."""
+    shown = [Image.fromarray(x) for x in changed]
+    for name, image in zip(frames, shown):
+        path = output / "edited" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as to:
+            image.save(to, format="PNG")
+    with (output / "edited.gif").open("wb") as to:
+        shown[0].save(to, format="GIF", save_all=True, append_images=shown[1:], duration=MILLISECONDS, loop=0)
+
+
 def write(output: epath.Path, frames: dict[str, np.ndarray], found: Segments) -> list[dict[str, Any]]:
     """ids/NAME.png of every frame and overlay.gif. Returns: of every frame its name and masks.entries."""
     shown, told = [], []

@@ -51,7 +51,7 @@ class VideoSegmenter:
 
     def _words(self, frames: np.ndarray, prompt: str, names: bool, rules: Rules) -> Segments:
         found: list[Segments] = []
-        for chunk, count in _chunks(frames, CHUNK):
+        for chunk, count in chunks(frames, CHUNK):
             found += self.segmenter(chunk, [prompt] * CHUNK, names=names, rules=rules)[:count]
         ids = np.stack([one.ids for one in found])
         seen = [one for one in found if one.names]
@@ -86,7 +86,7 @@ class VideoSegmenter:
         one = self.segmenter
         regions = one.covered([marked == n for n in numbers], one.fit(frames))[None]
         done = 0
-        for chunk, count in _chunks(frames, CHUNK - 1):
+        for chunk, count in chunks(frames, CHUNK - 1):
             pictures = np.concatenate([frames[at : at + 1], chunk])
             found = one.look(pictures, [len(numbers)] * CHUNK, regions, names=names)
             for b in range(1, count + 1):
@@ -108,7 +108,7 @@ class VideoSegmenter:
         memory, ids = Memory(rules), np.zeros(frames.shape[:3], np.int32)
         none = self.segmenter.covered([], self.segmenter.fit(frames))
         t = 0
-        for chunk, count in _chunks(frames, CHUNK):
+        for chunk, count in chunks(frames, CHUNK):
             found = self.segmenter.look(chunk, [classes] * CHUNK, np.stack([none] * CHUNK), names=names)
             for b in range(count):
                 segments, queries = self._claimed(found, b, classes, rules)
@@ -131,7 +131,7 @@ class VideoSegmenter:
         masks: dict[int, np.ndarray] = {}
         shares: dict[int, np.ndarray] = {}
         t = 0
-        for chunk, count in _chunks(frames, CHUNK):
+        for chunk, count in chunks(frames, CHUNK):
             found = self.segmenter.look(chunk, [classes] * CHUNK, np.stack([none] * CHUNK), names=names)
             for b in range(count):
                 z = found.scores[b][:, : len(classes) + 1]
@@ -220,7 +220,7 @@ class Memory:
         return names, tuple(float(np.mean(track.scores)) for track in self.tracks)
 
 
-def _chunks(frames: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
+def chunks(frames: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
     """`size` frames at a time, the last filled up with its last one, and how many count."""
     for start in range(0, len(frames), size):
         chunk = frames[start : start + size]

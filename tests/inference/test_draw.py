@@ -140,6 +140,10 @@ def test_files_out(model, tmp_path, monkeypatch, capsys):  # noqa: F811
     for one, picture in zip(told, drawn):
         np.testing.assert_array_equal(np.asarray(Image.open(out / f"{one['name']}.png")), picture)
     assert "2 written to" in capsys.readouterr().out
+    again = tmp_path / "again"
+    infer.main(["reconstruct", str(out), "--checkpoint=random", f"--output={again}"])
+    for one, picture in zip(told, drawn):
+        np.testing.assert_array_equal(np.asarray(Image.open(again / f"{one['name']}.png")), picture)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +152,7 @@ def test_files_out(model, tmp_path, monkeypatch, capsys):  # noqa: F811
         ("--size=32", "--size=32: expected HxW in pixels"),
         ("--count=0", "--count=0: expected at least 1"),
         ("--top_p=2", "--top_p=2.0: expected a share above 0, at most 1"),
-        ("--text= ", "description: empty"),
+        ("--text= ", "--text: is empty, expected words"),
     ],
 )
 def test_mistakes_on_the_command_line(model, tmp_path, monkeypatch, capsys, argv, said):  # noqa: F811

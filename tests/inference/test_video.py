@@ -192,7 +192,7 @@ def test_prompts_that_mean_nothing(model, frames, prompt, said):  # noqa: F811
 
 
 def test_chunks_have_one_size(frames):
-    assert [(len(chunk), count) for chunk, count in video._chunks(frames, 4)] == [(4, 4), (4, 4), (4, 3)]
+    assert [(len(chunk), count) for chunk, count in video.chunks(frames, 4)] == [(4, 4), (4, 4), (4, 3)]
 
 
 # ------------------------------------------------------------------------------------------------------------- files

@@ -12,7 +12,7 @@ from focus_jax.inference.commands import shared
 
 HELP = "pictures changed by instructions"
 RECORD = "edit.json"
-DESCRIPTION = """Instructions done to pictures: what is meant is named and marked, and drawn anew. Writes for every picture NAME
+DESCRIPTION = """Instructions done to pictures: what is meant is named and marked, and drawn anew. Writes for every NAME
 
   OUTPUT/NAME.png             the result, at the picture's own size
   OUTPUT/NAME.sheet.png       source, mask and result of every instruction, one below the other
@@ -46,8 +46,6 @@ def run(args: argparse.Namespace) -> None:
     from data_pipelines.progress import progress
     from focus_jax.inference import edit_files, reconstruct
 
-    if args.feather < 0:
-        raise UserError(f"--feather={args.feather}: expected 0 or more pixels.")
     if any(not text.strip() for text in args.instruction):
         raise UserError("--instruction: is empty, expected words.")
     given = [name for name in SHOWN if getattr(args, name)]
@@ -105,9 +103,7 @@ def arguments(add: Callable[..., Any]) -> None:
     add("--scribble", default="", metavar="FILE", help="a stroke on what is meant, not black")
     add("--mask", default="", metavar="FILE", help="the mask, not black")
     add("--force", action="store_true", help="do also what means nothing in the picture")
-    add("--composite", action=argparse.BooleanOptionalAction, default=True, help="the picture's own pixels outside the "
-        "mask (default: yes)")  # fmt: skip
-    add("--feather", type=int, default=3, metavar="PIXELS", help="inside the mask, over which both mix (default: 3)")
+    shared.composite_arguments(add)
     add("--format", choices=("png", "jpg"), default="png", help="of the result (default: png)")
     shared.decoder_arguments(add)
     shared.sampling_arguments(add)

@@ -13,8 +13,8 @@ from focus_jax.inference.commands import shared
 
 HELP = "pictures out of captions"
 RECORD = "generate.json"
-DESCRIPTION = """Pictures out of captions: the language model writes their codes; the diffusion decoder draws them, or with
---decoder=tokenizer the tokenizer's own. Writes
+DESCRIPTION = """Pictures out of captions: the language model writes their codes; the diffusion decoder draws them, or
+with --decoder=tokenizer the tokenizer's own. Writes
 
   OUTPUT/00000.png, ...         a picture for each caption and number, in their order
   OUTPUT/00000.codes.npz, ...   its codes, which `infer reconstruct` draws again
@@ -61,8 +61,8 @@ def run(args: argparse.Namespace) -> None:
 
     more = options | ({"show": show, "preview": args.preview} if options else {})
     drawn = model.drawer.made(
-        captions, height=height, width=width, seeds=seeds, decoder=decoder, scale=2 if args.twice else 1, diffusion=more,
-        **sampling,
+        captions, height=height, width=width, seeds=seeds, decoder=decoder, scale=2 if args.twice else 1,
+        diffusion=more, **sampling,
     )  # fmt: skip
     done = []
     for name, caption, seed, one in zip(names, captions, seeds, drawn):

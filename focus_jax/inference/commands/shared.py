@@ -70,6 +70,13 @@ def decoder_arguments(add: Callable[..., Any], default: str = "diffusion") -> No
     add("--tile", type=int, default=0, metavar="PIXELS", help="diffusion: draw in squares, where memory is short")
 
 
+def composite_arguments(add: Callable[..., Any]) -> None:
+    """What of an edit is the picture's own."""
+    yes = argparse.BooleanOptionalAction
+    add("--composite", action=yes, default=True, help="the picture's own pixels outside the mask (default: yes)")
+    add("--feather", type=int, default=3, metavar="PIXELS", help="inside the mask, over which both mix (default: 3)")
+
+
 def diffusion_options(args: argparse.Namespace) -> dict[str, Any]:
     """Those of inference.diffusion.Options."""
     return {name: getattr(args, name) for name in OF_DIFFUSION}
