@@ -15,6 +15,8 @@ video                   objects followed through clips
 codes                   how well the codes of pictures are foretold from captions, and whether they make a picture
 generation              pictures drawn from captions, read by the checker
 editing                 instructions followed, and what they should have left alone
+video_edits             the same of clips
+localisation            whether the decoder draws where its mask says
 
 On files of the benchmarks' authors, which the user has (configs/eval_files.py):
 
@@ -47,6 +49,8 @@ def get_config(name: str = "reconstruction") -> ConfigDict:
         codes,
         generation,
         editing,
+        video_edits,
+        localisation,
     )
     world = {f.__name__: f for f in of_world}
     known = {f.__name__: f for f in (reconstruction, standins)} | world | eval_files.BENCHMARKS
@@ -171,10 +175,15 @@ def video() -> ConfigDict:
     return c
 
 
-def generation() -> ConfigDict:
-    c = _world("generation", side=64)
-    c.seed = 0  # of the model's sampling
+def _drawn(c: ConfigDict) -> ConfigDict:
+    """How pictures are made: seed; sampling, of their codes (inference.decode.sampling); drawing, of pixels by the
+    diffusion decoder (inference.diffusion.Options). Empty: as the model does it by itself."""
+    c.seed, c.sampling, c.drawing = 0, ConfigDict(), ConfigDict()
     return c
+
+
+def generation() -> ConfigDict:
+    return _drawn(_world("generation", side=64))
 
 
 def codes() -> ConfigDict:
@@ -186,5 +195,16 @@ def codes() -> ConfigDict:
 def editing() -> ConfigDict:
     c = _world("editing", side=128, scenes=2_000)
     c.absent_every = 2  # of so many scenes one gets an instruction that means nothing in it
-    c.seed = 0  # of the model's sampling
+    return _drawn(c)
+
+
+def video_edits() -> ConfigDict:
+    c = _drawn(_world("video_edits", side=128, scenes=50))  # each scene is the start of a clip
+    c.frames, c.shown = 6, 8
+    return c
+
+
+def localisation() -> ConfigDict:
+    c = _drawn(_world("localisation", side=64, scenes=100))  # of two things
+    c.cell = 4  # pixels a side of a latent's cell
     return c

@@ -139,22 +139,41 @@ class Model(Diffusion):
         return dict(self.drawer.costs(pictures("images", images), list(captions)))
 
     def edit(
-        self, images: np.ndarray, instructions: list[str], regions: list[Any] | None = None, **options: Any
+        self,
+        images: np.ndarray,
+        instructions: list[str],
+        regions: list[Any] | None = None,
+        *,
+        seeds: list[int],
+        **options: Any,
     ) -> Any:
         """Does one instruction to each picture uint8 [B, H, W, 3]; regions: bool [H, W] that mark what is meant.
 
-        options: seeds, and more as of inference.edit.Editor. Returns: evaluation.protocol.Edited; `edits` gives more.
-        Raises: UserError, also for a model that was taught no edits.
+        options: as of inference.edit.Editor. Returns: evaluation.protocol.Edited; `edits` gives more. Raises:
+        UserError, also for a model that was taught no edits.
         """
         from focus_jax.inference.edit import edited
 
-        return edited(self.edits(images, instructions, regions, **options))
+        return edited(self.edits(images, instructions, regions, seeds=seeds, **options))
 
     def edits(
         self, images: np.ndarray, instructions: list[str], regions: list[Any] | None = None, **options: Any
     ) -> list[Any]:
         """inference.edit.Done of each picture; arguments as of `edit`."""
         return self._editor(pictures("images", images), list(instructions), regions, **options)
+
+    def edit_video(self, frames: np.ndarray, prompt: Any, instruction: str, *, seed: int, **options: Any) -> Any:
+        """Does one instruction to what a prompt (as of `segment_video`) means in a clip uint8 [T, H, W, 3], frame by
+        frame from one seed. options: of inference.edit.Editor.
+
+        Returns: evaluation.protocol.EditedClip. Raises: UserError, also where nothing is found.
+        """
+        from focus_jax.evaluation.protocol import EditedClip
+        from focus_jax.inference.video_edit import edited
+
+        frames = pictures("frames", frames)
+        masks = self.segment_video(frames, prompt).ids > 0
+        return EditedClip(edited(self, frames, masks, instruction, seed=seed, **options), masks)
 
     @property
     def edits_pictures(self) -> bool:

@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Instructions done to pictures of the world, read by its checker (contract 8)."""
 
+import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from data_pipelines import regions
 from data_pipelines.world import checker, drawing, edits, scenes, scores
@@ -16,6 +18,7 @@ from focus_jax.evaluation import held_out
 from focus_jax.evaluation.figures import Figure, mean
 from focus_jax.evaluation.metrics_masks import intersection_union, ious
 from focus_jax.evaluation.protocol import Checked
+from focus_jax.inference.composite import composite
 
 
 def instructed(scene: Scene, absent_every: int, side: int) -> tuple[Edit, np.ndarray | None]:
@@ -36,7 +39,9 @@ class Evaluator(held_out.Benchmark):
     called edit_change; edit_success and edit_success_KIND: that, and every other thing has kept colour and place;
     edit_ceiling: the edit_success of what the model draws from the codes of the target under the true mask;
     mask_iou_of_edits: of the model's mask with what shows of the things meant, backgrounds left out; leakage
-    (scores.leakage) over edits that were not refused, beside the source drawn from its own codes under the same mask.
+    (scores.leakage) over edits that were not refused, beside the source drawn from its own codes under the same mask;
+    composite_leakage: with the source's own pixels outside the model's mask (inference.composite), after a PNG, of the
+    pixels there those that differ at all.
 
     refusal_accuracy: the mean of how often an instruction that means nothing is refused, and how often one that means
     something is not, over as many of both. Those that mean something are by words and not of the background, as those
@@ -65,7 +70,9 @@ class Evaluator(held_out.Benchmark):
         checked, seeds = Checked(model, self.name, c.batch_size), held_out.seeds_of(c, found)
         made, hints = zip(*(instructed(scene, c.absent_every, c.side) for scene in found))
         pictures = held_out.pictures(found, c.side)
-        answer = checked.edit(pictures, [x.instruction for x in made], hints, seeds=seeds)
+        how, sampling = c.drawing.to_dict(), c.sampling.to_dict()
+        more = how | ({"sampling": sampling} if sampling else {})
+        answer = checked.edit(pictures, [x.instruction for x in made], hints, seeds=seeds, **more)
 
         told = [i for i, x in enumerate(made) if x.target != x.source]
         asked, of = [made[i] for i in told], [seeds[i] for i in told]
@@ -75,7 +82,7 @@ class Evaluator(held_out.Benchmark):
         out = _figures(rows)
         others = {
             "unedited source": _figures(_rows(asked, pictures[told])),
-            "drawn from the target's codes": _figures(_rows(asked, checked.redraw(target, truth, seeds=of))),
+            "drawn from the target's codes": _figures(_rows(asked, checked.redraw(target, truth, seeds=of, **how))),
         }
         names = others["unedited source"]
         self.baselines = {k: {label: f[k][0] for label, f in others.items() if k in f} for k in names}
@@ -86,9 +93,10 @@ class Evaluator(held_out.Benchmark):
         out["refusal_accuracy"] = _refusals(made, answer.refused, told)
         self.baselines["refusal_accuracy"] = {"refuse nothing": 0.5}
         if done := [i for i in told if not answer.refused[i]]:
-            source = checked.redraw(pictures[done], answer.masks[done], seeds=[seeds[i] for i in done])
+            source = checked.redraw(pictures[done], answer.masks[done], seeds=[seeds[i] for i in done], **how)
             allowed = np.stack([edits.region(made[i], c.side) for i in done])
             out |= _leakage(source, answer.images[done], allowed)
+            out["composite_leakage"] = mean([_stray(pictures[i], answer.images[i], answer.masks[i]) for i in done])
             self.baselines["leakage"] = {"source as it was": _leakage(source, pictures[done], allowed)["leakage"][0]}
         self.galleries = [self._gallery(made, hints, pictures, answer, dict(zip(told, rows)))]
         return out
@@ -130,6 +138,14 @@ def meant(edit: Edit, side: int) -> np.ndarray:
 def _leakage(*of: np.ndarray) -> dict[str, Figure]:
     """of: sources, results and regions."""
     return scores.totals({"leakage": scores.leakage(*x)} for x in zip(*of))
+
+
+def _stray(source: np.ndarray, drawn: np.ndarray, mask: np.ndarray) -> float:
+    """Of the pixels outside the mask the share that is not the source's, after composite and a PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(composite(source, drawn, mask)).save(buffer, format="PNG")
+    differs = (np.asarray(Image.open(buffer)) != source).any(axis=-1)
+    return float(differs[~mask].mean()) if not mask.all() else 0.0
 
 
 def _refusals(made: Sequence[Edit], refused: np.ndarray, told: Sequence[int]) -> Figure:

@@ -39,13 +39,15 @@ class Evaluator(held_out.Benchmark):
         found = held_out.scenes_of(c) if data is None else list(data)
         said = [described(scene) for scene in found]
         checked, seeds = Checked(model, self.name, c.batch_size), held_out.seeds_of(c, found)
-        drawn = checked.generate([x.text for x in said], height=c.side, width=c.side, seeds=seeds)
+        how = c.drawing.to_dict()
+        more = c.sampling.to_dict() | ({"diffusion": how} if how else {})
+        drawn = checked.generate([x.text for x in said], height=c.side, width=c.side, seeds=seeds, **more)
         true = held_out.pictures(found, c.side)
         rows = _rows(found, said, drawn)
         out = _figures(found, rows)
         others = {
             "picture of another scene": _rows(found, said, np.roll(true, 1, axis=0)),
-            "drawn from its own codes": _rows(found, said, checked.redraw(true, seeds=seeds)),
+            "drawn from its own codes": _rows(found, said, checked.redraw(true, seeds=seeds, **how)),
         }
         beside = {label: _figures(found, scored) for label, scored in others.items()}
         self.baselines = {name: {label: f[name][0] for label, f in beside.items()} for name in out}

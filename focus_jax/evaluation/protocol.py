@@ -68,6 +68,14 @@ class Edited:
     refused: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True)
+class EditedClip:
+    """frames: uint8 [T, H, W, 3]; masks: bool [T, H, W], where they were changed."""
+
+    frames: np.ndarray
+    masks: np.ndarray
+
+
 class Model(Protocol):
     """What `focus_jax.load` returns, as far as evaluators know it. Wrong arguments raise UserError.
 
@@ -117,8 +125,8 @@ class Model(Protocol):
     def write_codes(self, captions: list[str], *, height: int, width: int, seeds: list[int]) -> list[Answer]:
         """What is said to each caption where a picture is to be drawn."""
 
-    def generate(self, captions: list[str], *, height: int, width: int, seeds: list[int]) -> np.ndarray:
-        """A picture for each caption, uint8 [B, height, width, 3]; the same caption and seed give the same picture."""
+    def generate(self, captions: list[str], *, height: int, width: int, seeds: list[int], **options: Any) -> np.ndarray:
+        """A picture for each caption, uint8 [B, height, width, 3]; the same caption, seed and options give the same."""
 
     def edit(
         self,
@@ -127,8 +135,14 @@ class Model(Protocol):
         regions: list[np.ndarray | None] | None = None,
         *,
         seeds: list[int],
+        **options: Any,
     ) -> Edited:
         """Does one instruction to each picture, uint8 [B, H, W, 3]; regions: bool [H, W] where the place is given."""
+
+    def edit_video(
+        self, frames: np.ndarray, prompt: ClipPrompt, instruction: str, *, seed: int, **options: Any
+    ) -> EditedClip:
+        """Does one instruction to what a prompt means in a clip, uint8 [T, H, W, 3]."""
 
     def autoencode(self, images: np.ndarray) -> np.ndarray:
         """uint8 [B, H, W, 3] through the diffusion decoder's autoencoder and back, same shape and dtype."""
@@ -139,7 +153,9 @@ class Model(Protocol):
         """What `encode` gave, drawn by the diffusion decoder: pictures uint8 [B, *size, 3]; the same codes, seed and
         options (inference.diffusion.Options) give the same."""
 
-    def redraw(self, images: np.ndarray, masks: np.ndarray | None = None, *, seeds: list[int]) -> np.ndarray:
+    def redraw(
+        self, images: np.ndarray, masks: np.ndarray | None = None, *, seeds: list[int], **options: Any
+    ) -> np.ndarray:
         """What `generate`, or under masks (bool [B, H, W]) `edit`, draws from the pictures' own codes: its best.
 
         uint8 [B, H, W, 3] -> the same shape and dtype.
@@ -149,7 +165,7 @@ class Model(Protocol):
 METHODS = (
     *("encode", "decode", "semantic_features", "reconstruct"),
     *("chat", "choose", "segment", "segment_video", "code_costs", "write_codes", "generate", "edit", "redraw"),
-    *("autoencode", "diffuse"),
+    *("autoencode", "diffuse", "edit_video"),
 )
 
 
@@ -281,10 +297,12 @@ class Checked:
 
         return [x for rows, count in self._batches(len(captions)) for x in batch(rows)[:count]]
 
-    def generate(self, captions: Sequence[str], *, height: int, width: int, seeds: Sequence[int]) -> np.ndarray:
+    def generate(
+        self, captions: Sequence[str], *, height: int, width: int, seeds: Sequence[int], **options: Any
+    ) -> np.ndarray:
         def batch(rows):
             found = self._call("generate")(
-                [captions[i] for i in rows], height=height, width=width, seeds=[seeds[i] for i in rows]
+                [captions[i] for i in rows], height=height, width=width, seeds=[seeds[i] for i in rows], **options
             )
             self._array("generate", "images", found, np.uint8, (len(rows), height, width, 3))
             return found
@@ -298,11 +316,12 @@ class Checked:
         regions: Sequence[np.ndarray | None] | None = None,
         *,
         seeds: Sequence[int],
+        **options: Any,
     ) -> Edited:
         def batch(rows, count):
             given = None if regions is None else [regions[i] for i in rows]
             found = self._call("edit")(
-                images[rows], [instructions[i] for i in rows], given, seeds=[seeds[i] for i in rows]
+                images[rows], [instructions[i] for i in rows], given, seeds=[seeds[i] for i in rows], **options
             )
             if not isinstance(found, Edited):
                 self._wrong("edit", type(found).__name__, "Edited")
@@ -316,6 +335,16 @@ class Checked:
 
         parts = [batch(rows, count) for rows, count in self._batches(len(images))]
         return Edited(*(np.concatenate(x) for x in zip(*parts)))
+
+    def edit_video(
+        self, frames: np.ndarray, prompt: ClipPrompt, instruction: str, *, seed: int, **options: Any
+    ) -> EditedClip:
+        found = self._call("edit_video")(frames, prompt, instruction, seed=seed, **options)
+        if not isinstance(found, EditedClip):
+            self._wrong("edit_video", type(found).__name__, "EditedClip")
+        self._array("edit_video", "frames", found.frames, np.uint8, frames.shape)
+        self._array("edit_video", "masks", found.masks, np.bool_, frames.shape[:3])
+        return found
 
     def autoencode(self, images: np.ndarray) -> np.ndarray:
         def batch(rows):
@@ -336,10 +365,12 @@ class Checked:
 
         return np.concatenate([batch(rows)[:count] for rows, count in self._batches(len(seeds))])
 
-    def redraw(self, images: np.ndarray, masks: np.ndarray | None = None, *, seeds: Sequence[int]) -> np.ndarray:
+    def redraw(
+        self, images: np.ndarray, masks: np.ndarray | None = None, *, seeds: Sequence[int], **options: Any
+    ) -> np.ndarray:
         def batch(rows):
             under = None if masks is None else masks[rows]
-            found = self._call("redraw")(images[rows], under, seeds=[seeds[i] for i in rows])
+            found = self._call("redraw")(images[rows], under, seeds=[seeds[i] for i in rows], **options)
             self._array("redraw", "images", found, np.uint8, images[rows].shape)
             return found
 

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from focus_jax.errors import UserError
 from focus_jax.inference.structure import BEGIN, KINDS, Structure
 from focus_jax.models.qwen2 import Cache, Qwen2
 from focus_jax.ops import token_sampling
@@ -67,8 +68,10 @@ def sampling(
     """Settings of `rows` rows, by default greedy ones.
 
     Each is a number or has an entry a row; the first four may also be [rows or 1, kinds]. guidance: 1 = the conditional
-    prompt alone.
+    prompt alone. Raises: UserError for seeds that are none.
     """
+    if wrong := [int(seed) for seed in np.ravel(np.asarray(seeds)) if not 0 <= seed < 2**32]:
+        raise UserError(f"seeds: {wrong[0]}, expected 0 to {2**32 - 1}.")
     by_row = lambda x, dtype: np.broadcast_to(np.asarray(x, dtype), rows)
 
     def by_kind(x: ArrayLike, dtype: Any) -> np.ndarray:

@@ -24,6 +24,7 @@ from data_pipelines.world.examples import picture
 from focus_jax.errors import UserError
 from focus_jax.inference import decode
 from focus_jax.inference.chat import padded
+from focus_jax.inference.diffusion import Options
 from focus_jax.inference.structure import answers
 from focus_jax.sequence import parse, prompts
 from focus_jax.sequence.layout import Laid, Writer
@@ -40,6 +41,15 @@ class Drawn:
     picture: np.ndarray
     codes: dict[str, np.ndarray]
     fit: transforms.Fit
+
+
+def check(decoder: str, scale: int, options: Mapping[str, Any]) -> None:
+    """How codes are to be drawn, before they are written. Raises: UserError."""
+    if decoder not in DECODERS:
+        raise UserError(f"decoder: {decoder!r}, expected {' or '.join(DECODERS)}.")
+    if scale not in (1, 2) or (scale == 2 and decoder == "tokenizer"):
+        raise UserError(f"scale: {scale!r}, expected 1, or 2 of the diffusion decoder.")
+    Options(**{name: x for name, x in options.items() if name != "show"})
 
 
 class Drawer:
@@ -92,6 +102,7 @@ class Drawer:
         decoder draws, 1 or 2; diffusion: of inference.diffusion.Options. Raises: UserError.
         """
         decoder = decoder or DECODERS[not self.model.edits_pictures]
+        check(decoder, scale, diffusion or {})
         found = self.write(captions, height=height, width=width, seeds=seeds, **options)
         bucket = self.chat.bucket(height, width, "the picture")
         if torn := [i for i, one in enumerate(found) if one.codes is None]:
@@ -109,10 +120,7 @@ class Drawer:
         masks: np.ndarray | None = None, **options: Any,
     ) -> np.ndarray:  # fmt: skip
         """Pictures uint8 [B, H, W, 3] of codes of a bucket by one of DECODERS. Raises: UserError."""
-        if decoder not in DECODERS:
-            raise UserError(f"decoder: {decoder!r}, expected {' or '.join(DECODERS)}.")
-        if scale not in (1, 2) or (scale == 2 and decoder == "tokenizer"):
-            raise UserError(f"scale: {scale!r}, expected 1, or 2 of the diffusion decoder.")
+        check(decoder, scale, options)
         if decoder == "tokenizer":
             return self.model.decode(codes)
         size = scale * bucket[0], scale * bucket[1]

@@ -22,7 +22,7 @@ from focus_jax.evaluation.protocol import Edited
 from focus_jax.inference import decode
 from focus_jax.inference.chat import padded
 from focus_jax.inference.composite import composite
-from focus_jax.inference.draw import BEHIND
+from focus_jax.inference.draw import BEHIND, check
 from focus_jax.inference.queries import Rules
 from focus_jax.inference.segment import NAMES, Segmenter
 from focus_jax.inference.structure import answers
@@ -94,6 +94,7 @@ class Editor:
                 if one is not None and (one.dtype != bool or one.shape != size or not one.any()):
                     told = f"{one.dtype}{list(one.shape)}" if one.any() else "nothing marked"
                     raise UserError(f"{name}: {told}, expected bool{list(size)} that marks something.")
+        check(decoder, scale, options)
         fit = self.segmenter.fit(images)
         where = fit.bucket
         shown = {k: x[:, None] for k, x in self.chat.pictures([Image.fromarray(x) for x in images], where).items()}
@@ -112,7 +113,7 @@ class Editor:
         drawn = self.model.drawer.draw(codes, where, seeds, decoder=decoder, scale=scale, masks=under, **options)
         out = []
         for i in range(count):
-            names = () if whole[i] or refused[i] else parse.names(said[i])
+            names = () if whole[i] or refused[i] else tuple(parse.names(said[i]))
             own = {name: x[i] for name, x in codes.items()}
             done = Done(names, whole[i], refused[i], found[i], own, fit, images[i])
             if not refused[i]:

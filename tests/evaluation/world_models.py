@@ -10,10 +10,11 @@ from data_pipelines.world.examples import GROUND
 from data_pipelines.world.vocabulary import COLOURS, PRESETS
 from focus_jax.evaluation.editing import instructed, meant
 from focus_jax.evaluation.generation import described
-from focus_jax.evaluation.protocol import Edited, Segments
+from focus_jax.evaluation.protocol import Edited, EditedClip, Segments
 from focus_jax.evaluation.questions import asked
 from focus_jax.evaluation.segmentation import marked, said
 from focus_jax.evaluation.video import named
+from focus_jax.evaluation.video_edits import recoloured
 
 
 def one(mask):
@@ -81,6 +82,13 @@ class Oracle:
     def redraw(self, images, masks=None, *, seeds):
         return images.copy()
 
+    def edit_video(self, frames, prompt, instruction, *, seed):
+        first = self.by_bytes[frames[0].tobytes()]
+        each, at, marked_ = recoloured(clips.clip(first.preset, first.split, first.index, len(frames)), self.side)
+        assert at == prompt[0] and (marked_ == prompt[1]).all() and instruction == each[0].instruction
+        masks = np.stack([drawing.draw(x.source, self.side).union(x.things) for x in each])
+        return EditedClip(np.stack([drawing.draw(x.target, self.side).picture for x in each]), masks)
+
     def edit(self, images, instructions, regions=None, *, seeds):
         out = []
         for k, (x, text) in enumerate(zip(images, instructions)):
@@ -126,6 +134,9 @@ class Blank:
     def edit(self, images, instructions, regions=None, *, seeds):
         no = np.zeros(images.shape[:3], bool)
         return Edited(np.full_like(images, 128), no, no[:, 0, 0])
+
+    def edit_video(self, frames, prompt, instruction, *, seed):
+        return EditedClip(np.full_like(frames, 128), np.zeros(frames.shape[:3], bool))
 
 
 class Random:
@@ -188,3 +199,7 @@ class Random:
         colour = np.array(COLOURS[self.rng.choice(list(COLOURS))], np.uint8)
         refused = self.rng.random(len(images)) < 0.5
         return Edited(np.where((masks & ~refused[:, None, None])[..., None], colour, images), masks, refused)
+
+    def edit_video(self, frames, prompt, instruction, *, seed):
+        found = self.edit(frames, [instruction] * len(frames), seeds=[seed] * len(frames))
+        return EditedClip(found.images, found.masks)
