@@ -183,7 +183,7 @@ def _drawn(c: ConfigDict) -> ConfigDict:
 
 
 def generation() -> ConfigDict:
-    return _drawn(_world("generation", side=64))
+    return _drawn(_world("generation", side=64, scenes=300))
 
 
 def codes() -> ConfigDict:
@@ -193,7 +193,7 @@ def codes() -> ConfigDict:
 
 
 def editing() -> ConfigDict:
-    c = _world("editing", side=128, scenes=2_000)
+    c = _world("editing", side=128, scenes=400)
     c.absent_every = 2  # of so many scenes one gets an instruction that means nothing in it
     return _drawn(c)
 

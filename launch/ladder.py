@@ -58,6 +58,15 @@ STAGES = {
         (("text_slots",), ("questions",), ("segmentation",), ("video",), ("codes", "--config.data.scenes=200")),
         needs="assets/masks.safetensors",
     ),
+    "stage4": Stage(
+        {"ladder": "configs/stage4.py:tiny", "long": "configs/stage4.py:long"},
+        (
+            *(("generation",), ("editing",), ("video_edits",), ("localisation",)),
+            *((name, "--config.label=after", "--config.data.scenes=200") for name in ("questions", "segmentation")),
+            ("video", "--config.label=after", "--config.data.scenes=50"),
+        ),
+        needs="assets/stage3.safetensors",
+    ),
 }
 
 

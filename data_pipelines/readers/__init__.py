@@ -23,6 +23,7 @@ MISSHAPEN = (TypeError, ValueError, KeyError, AttributeError, IndexError, Recurs
 READERS = {
     "coco": ("data_pipelines.readers.coco", "Coco"),
     "davis": ("data_pipelines.readers.davis", "Davis"),
+    "edits": ("data_pipelines.readers.edits", "Edits"),
     "folder": ("data_pipelines.readers.folder", "Folder"),
     "webdataset": ("data_pipelines.readers.webdataset", "WebDataset"),
     "img2dataset": ("data_pipelines.readers.img2dataset", "Img2Dataset"),

@@ -8,8 +8,8 @@ import numpy as np
 from etils import epath
 
 from data_pipelines.errors import DataError
-from data_pipelines.example import Example, Image, Mask
-from data_pipelines.readers import mask_formats, tried
+from data_pipelines.example import Example, Mask
+from data_pipelines.readers import edits, mask_formats, tried
 
 _PER_PARTITION = 256
 
@@ -17,19 +17,21 @@ _PER_PARTITION = 256
 class InstructPix2Pix:
     """A folder with seeds.json, [[FOLDER, [SEED, ...]], ...], and below each FOLDER prompt.json (edit) and of each seed
     SEED_0.jpg and SEED_1.jpg, before and after; SEED_mask.png, where there is one, marks what changes (not black). A
-    target of another size is refused: it would not lie on its picture. A key is FOLDER/SEED.
+    target of another size is refused: it would not lie on its picture. A key is FOLDER/SEED. regions: diff derives what
+    changes where there is no mask (readers/edits.py).
 
       prepare instruct_pix2pix --source=clip-filtered-dataset --output=data/instruct_pix2pix --buckets=512
     """
 
-    def __init__(self, source: str, *, licence: str = ""):
-        self.source, self.licence = epath.Path(source), licence
+    def __init__(self, source: str, *, regions: str = "", licence: str = ""):
+        self.source, self.regions, self.licence = epath.Path(source), regions, licence
+        edits.check_regions(regions)
         self.listed = self.source / "seeds.json"
         if not source or not self.listed.exists():
             raise DataError(f"instruct_pix2pix: {self.listed} is missing, expected its folder as --source.")
 
     def options(self) -> dict:
-        return {"licence": self.licence}
+        return {"regions": self.regions, "licence": self.licence}
 
     def _pairs(self) -> list[tuple[str, str]]:
         try:
@@ -58,22 +60,13 @@ class InstructPix2Pix:
             before, after = ((folder / f"{seed}_{i}.jpg").read_bytes() for i in (0, 1))
         except OSError as error:
             raise DataError(f"{key}: a file is missing ({error}).") from error
-        if not isinstance(edit, str) or not edit.strip():
+        if not isinstance(edit, str):
             raise DataError(f"{key}: its instruction is {edit!r}, expected words.")
-        sizes = [mask_formats.picture_size(content, key) for content in (before, after)]
-        if sizes[0] != sizes[1]:
-            (h, w), (height, width) = sizes
-            raise DataError(f"{key}: the target is {width} x {height}, expected the picture's {w} x {h}.")
-        out = Example(
-            id=key,
-            source="InstructPix2Pix",
-            licence=self.licence,
-            images=[Image(data=before, width=0, height=0)],
-            target=Image(data=after, width=0, height=0),
-            instruction=edit.strip(),
-        )
         marks = folder / f"{seed}_mask.png"
+        out = edits.pair(key, before, after, edit, None, name="InstructPix2Pix", licence=self.licence,
+                         regions="" if marks.exists() else self.regions)  # fmt: skip
         if marks.exists():
-            ids = mask_formats.id_map(marks.read_bytes(), sizes[0], f"{key} {marks.name}")
+            size = mask_formats.picture_size(before, key)
+            ids = mask_formats.id_map(marks.read_bytes(), size, f"{key} {marks.name}")
             out.edit_region = Mask.from_array(np.asarray(ids) > 0)
         return out
