@@ -77,7 +77,7 @@ def all_streams(config: Any) -> list[dict[str, Any]]:
 
 def stream_named(config: Any, name: str) -> dict[str, Any]:
     """The sub-stream "PHASE/HxW", where several have that shape "PHASE/HxW/CLASS", and where several of a class have
-    it "PHASE/HxW/CLASS@TOKENS". Raises: UserError."""
+    it "PHASE/HxW/CLASS@TOKENS", of edits "PHASE/HxW/CLASS@SCALEx". Raises: UserError."""
     streams = all_streams(config)
     found = [s for s in streams if name in _names(s)]
     if len(found) == 1:
@@ -91,7 +91,8 @@ def stream_named(config: Any, name: str) -> dict[str, Any]:
 def _names(stream: Mapping[str, Any]) -> list[str]:
     """What a sub-stream may be called, the shortest first."""
     of_class = f"{shape_name(stream)}/{stream['shape_class']}"
-    return [shape_name(stream), of_class, f"{of_class}@{stream.get('tokens', 1.0):g}"]
+    sizes = f"@{stream['scale']}x" if "scale" in stream else f"@{stream.get('tokens', 1.0):g}"
+    return [shape_name(stream), of_class, of_class + sizes]
 
 
 def shape_name(stream: Mapping[str, Any]) -> str:

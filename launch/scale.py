@@ -36,6 +36,9 @@ JOBS = [
     ("stage3", "v5e:8x8", "1/512x512/editing"),
     ("stage3", "v5p:4x4x4", "1/512x512/editing"),
     ("stage3", "v6e:8x8", "1/512x512/editing"),
+    ("stage4", "v5e:16x16", "0/512x512/editing@2x"),
+    ("stage4", "v5p:4x4x4", "0/512x512/editing@2x"),
+    ("stage4", "v6e:8x8", "0/512x512/editing@2x"),
 ]
 REPORTS = ROOT / "docs" / "scale.json"
 HEAD = """# The full step on slices that are not there
