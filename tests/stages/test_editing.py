@@ -210,8 +210,8 @@ def test_full_streams_fit():
     [
         (lambda c: setattr(c.loss, "truth", (1.0, 2.0)), r"config.loss.truth: \(1.0, 2.0\), expected shares"),
         (lambda c: setattr(c.loss, "source_codes", -1.0), "config.loss.source_codes: -1.0, expected a share"),
-        (lambda c: c.model.pop("mask_guidance"), "config.model.mask_guidance: is missing"),
-        (lambda c: c.loss.pop("drawing"), "config.loss: expected"),
+        (lambda c: c.model.__delattr__("mask_guidance"), "config.model.mask_guidance: is missing"),
+        (lambda c: c.loss.__delattr__("drawing"), "config.loss: expected"),
         (lambda c: c.loss.drawing.update(space="pixels"), "space"),
     ],
 )
