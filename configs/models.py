@@ -84,7 +84,7 @@ def vae(size: str) -> ConfigDict:
         sizes = dict(widths=(128, 256, 512, 512), blocks=2, channels=4, groups=32, patch=1, scale=0.13025)
         return ConfigDict(sizes | dict(scan=True, remat="full"))
     # A picture of 64 px becomes 16 x 16 latents; scale: 1 / their deviation on the world.
-    sizes = dict(widths=(32, 64), blocks=1, channels=4, groups=8, patch=2, scale=1.0)
+    sizes = dict(widths=(32, 64), blocks=1, channels=4, groups=8, patch=2, scale=1.24)
     return ConfigDict(sizes | dict(scan=False, remat="none"))
 
 

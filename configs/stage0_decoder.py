@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from configs import models, sharding
 from data_pipelines import buckets
 
-STEPS = {"vae": 3_000, "unet": 4_000}
+STEPS = {"vae": 3_000, "unet": 2_500}
 
 
 def get_config(network: str = "vae") -> ConfigDict:
