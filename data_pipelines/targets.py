@@ -129,7 +129,7 @@ def _edit(
         drawn = placed(target)[0]
     found = segmentation.laid_out(question, stream, arrays["image"], arrays["high"])
     removes = int(guide == "masks" and bool(REMOVES.match(example.instruction.strip())))
-    flags = {"guide": np.int32(GUIDES.index(guide)), "removes": np.int32(removes)}
+    flags = {"guide": np.array(GUIDES.index(guide), np.int32), "removes": np.array(removes, np.int32)}
     return language.Piece(found.laid, found.arrays | flags), drawn
 
 

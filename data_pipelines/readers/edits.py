@@ -70,10 +70,10 @@ class Edits:
             said = said[-1]
         if not isinstance(said, str):
             raise DataError(f"{key}: {words} is {type(said).__name__}, expected text.")
-        pictures = [records.picture(row.get(name), self._folder, key) for name in (before, after)]
-        mask = row.get(marks) if marks else None
-        mask = None if mask is None else records.picture(mask, self._folder, key)
-        return pair(key, *pictures, said, mask, name=self.layout, regions=self.regions, licence=self.licence)
+        source, target = (records.picture(row.get(name), self._folder, key) for name in (before, after))
+        cell = row.get(marks) if marks else None
+        mask = None if cell is None else records.picture(cell, self._folder, key)
+        return pair(key, source, target, said, mask, name=self.layout, regions=self.regions, licence=self.licence)
 
 
 def check_regions(regions: str) -> None:
