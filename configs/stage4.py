@@ -96,9 +96,9 @@ def get_config(size: str = "full") -> ConfigDict:
         side, of = (64, 64), lambda rows, share, **more: dict(size="tiny", bucket=side, rows=rows, share=share, **more)
         streams = [
             models.language_stream("tiny", side, rows=8, share=1, length=304, learnt=64, pack=1, images=1),
-            models.masks_stream(**of(16, 2), length=208, learnt=24),
+            models.masks_stream(**of(16, 1), length=208, learnt=24),
             models.masks_stream(**of(8, 1), length=208, learnt=24, shape_class="clips"),
-            models.generation_stream(**of(16, 2), length=176, learnt=104),
+            models.generation_stream(**of(32, 5), length=176, learnt=104),  # grounds and places come first, colours late
             models.masks_stream(**of(12, 4), length=304, learnt=112, shape_class="editing"),
         ]
         c.data.phases = [{"steps": 1_200 if size == "tiny" else 6_000, "streams": streams}]
