@@ -98,7 +98,7 @@ def get_config(size: str = "full") -> ConfigDict:
             models.language_stream("tiny", side, rows=8, share=1, length=304, learnt=64, pack=1, images=1),
             models.masks_stream(**of(16, 1), length=208, learnt=24),
             models.masks_stream(**of(8, 1), length=208, learnt=24, shape_class="clips"),
-            models.generation_stream(**of(32, 5), length=176, learnt=104),  # grounds and places come first, colours late
+            models.generation_stream(**of(32, 5), length=176, learnt=104),  # colours come late
             models.masks_stream(**of(12, 4), length=304, learnt=112, shape_class="editing"),
         ]
         c.data.phases = [{"steps": 1_200 if size == "tiny" else 6_000, "streams": streams}]
