@@ -108,8 +108,9 @@ def loss_weights(
     """[B] weights of the squared error of what is foretold.
 
     space: of LOSS_SPACES, whose error has the weight 1: that of epsilon, that of x_0, which is (1 - a^2) / a^2 times as
-    large, or that of v, the sum of both. min_snr: gamma, 0 for none. The error of epsilon has then the weight min(SNR, gamma) / SNR (arXiv
-    2303.09556); that of x_0, in which early times would outweigh all others, counts (1 - a^2) / a^2 as gamma at most.
+    large, or that of v, the sum of both. min_snr: gamma, 0 for none. The error of epsilon has then the weight
+    min(SNR, gamma) / SNR (arXiv 2303.09556); that of x_0, in which early times would outweigh all others, counts
+    (1 - a^2) / a^2 as gamma at most.
     """
     snr = (at.signal[t] / jnp.maximum(at.noise[t], 1e-20)) ** 2
     of_sample = {"sample": jnp.ones_like(snr), "epsilon": snr, "v": snr + 1.0}[space]  # weight of the error of x_0
