@@ -133,6 +133,8 @@ def test_weights_mean_one_error_whatever_is_foretold(prediction):
         np.testing.assert_allclose(of("epsilon"), want, rtol=1e-4)
         want = d**2 * (jnp.minimum(1 / snr, gamma) * snr if gamma else 1.0)
         np.testing.assert_allclose(of("sample"), want * jnp.ones(4), rtol=1e-4)
+        want = jnp.minimum(snr + 1, gamma or jnp.inf) * d**2
+        np.testing.assert_allclose(of("v"), want, rtol=1e-4)
 
 
 def test_a_perfect_network_leads_to_the_picture():

@@ -26,7 +26,7 @@ from focus_jax.errors import UserError
 PREDICTIONS = ("epsilon", "v", "sample")
 SPACINGS = ("leading", "trailing", "linspace")
 SCHEDULERS = ("ddim", "ddpm", "euler", "euler_ancestral", "dpm_solver")
-LOSS_SPACES = ("epsilon", "sample")
+LOSS_SPACES = ("epsilon", "sample", "v")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,12 +107,13 @@ def loss_weights(
 ) -> jax.Array:
     """[B] weights of the squared error of what is foretold.
 
-    space: of LOSS_SPACES, whose error has the weight 1: that of epsilon, or that of x_0, which is (1 - a^2) / a^2 times
-    as large. min_snr: gamma, 0 for none. The error of epsilon has then the weight min(SNR, gamma) / SNR (arXiv
-    2303.09556); that of x_0, in which early times would outweigh all others, counts (1 - a^2) / a^2 as gamma at most.
+    space: of LOSS_SPACES, whose error has the weight 1: that of epsilon, that of x_0, which is (1 - a^2) / a^2 times as
+    large, or that of v, the sum of both. min_snr: gamma, 0 for none. The error of epsilon has then the weight
+    min(SNR, gamma) / SNR (arXiv 2303.09556); that of x_0, in which early times would outweigh all others, counts
+    (1 - a^2) / a^2 as gamma at most.
     """
     snr = (at.signal[t] / jnp.maximum(at.noise[t], 1e-20)) ** 2
-    of_sample = jnp.ones_like(snr) if space == "sample" else snr  # weight of the error of x_0
+    of_sample = {"sample": jnp.ones_like(snr), "epsilon": snr, "v": snr + 1.0}[space]  # weight of the error of x_0
     if min_snr:
         of_sample = jnp.minimum(of_sample, min_snr * snr if space == "sample" else min_snr)
     # The error of x_0 is 1 / SNR of that of epsilon and 1 / (SNR + 1) of that of v.

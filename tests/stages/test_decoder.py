@@ -331,7 +331,7 @@ def test_wrong_codes_are_refused(model, codes):
     ("change", "said"),
     [
         (lambda c: c.loss.drop.update(semantic=2.0), "config.loss.drop.semantic: 2.0, expected a share"),
-        (lambda c: c.loss.update(space="x0"), "config.loss.space: 'x0', expected epsilon or sample"),
+        (lambda c: c.loss.update(space="x0"), "config.loss.space: 'x0', expected epsilon or sample or v"),
         (lambda c: c.loss.update(min_snr=-1.0), "config.loss.min_snr: -1.0, expected 0 or more"),
         (lambda c: c.model.unet.update(inputs=21), "config.model.unet.inputs: 21, expected 4 of the latents and 16"),
         (lambda c: c.model.decoder.update(order="w,h"), "config.model.decoder.order: 'w,h', expected width,height or"),
