@@ -59,6 +59,7 @@ class Drawer:
         self.model, self.chat = model, model.talk
         if not any(s["shape_class"] in targets.CLASSES for s in self.chat.streams):
             raise UserError(f"{model.label}: its last phase has no stream of generation or editing, expected one.")
+        self.streams = [s for s in self.chat.streams if s["shape_class"] == targets.GENERATION]
         self._costs = jax.jit(self._code_costs)
 
     def write(
@@ -131,11 +132,10 @@ class Drawer:
         of `semantic`, `pixel` and `all` codes. Raises: UserError, DataError."""
         if len(images) != len(captions):
             raise UserError(f"captions: {len(captions)} for {len(images)} images, expected one each.")
-        streams = [s for s in self.chat.streams if s["shape_class"] == targets.GENERATION]
-        if not streams:
+        if not self.streams:
             raise UserError(f"{self.model.label}: its last phase has no stream of generation, expected one.")
         bucket = self.chat.bucket(*images.shape[1:3])
-        stream = next((s for s in streams if (s["height"], s["width"]) == bucket), streams[0])
+        stream = next((s for s in self.streams if (s["height"], s["width"]) == bucket), self.streams[0])
         made = []
         for i, (image, caption) in enumerate(zip(images, captions)):
             turn = Turn(role="caption", text=caption, images=[0])
