@@ -12,7 +12,7 @@ yet.
 
 from ml_collections import ConfigDict
 
-from configs import mixtures, models, sharding
+from configs import common, mixtures, models, sharding
 from focus_jax.sequence.vocabulary import Vocabulary
 
 LENGTH = 4_096
@@ -63,15 +63,7 @@ def get_config() -> ConfigDict:
     c.data.phases = [{"steps": 1_000, "streams": [stream]}]
     c.data.sources = mixtures.sources({"magpie": 1.0})
     c.data.validation = mixtures.sources({"magpie": 1.0})
-    c.data.allow_missing = ()
-    c.data.max_crop_loss = 0.2
-    c.data.flip = 0.0
-    c.data.random_crop = False
-    c.data.workers = 16
-    c.data.threads = 16
-    c.data.prefetch = 8
-    c.data.verify = "auto"
-    c.data.bad_record_budget = 100_000
+    common.reads_words(c.data, tiny=False)
 
     c.validate_every = 500
     c.validate_batches = 16
@@ -81,12 +73,4 @@ def get_config() -> ConfigDict:
     c.best = "nll"
     c.log_every = 20
     c.pictures_every = 1_000_000
-    c.health = ConfigDict()
-    c.health.spike = 20.0
-    c.health.warmup = 100
-    c.health.max_skipped = 10
-    c.health.watchdog = 10.0
-    c.profile_steps = (0, 0)
-    c.hlo_dump = False
-    c.compile_cache = "~/.cache/focus_jax/xla"
-    return c
+    return common.watched(c)

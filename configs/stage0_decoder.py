@@ -12,7 +12,7 @@ imported (python -m focus_jax.convert import --format=sdxl_unet).
 
 from ml_collections import ConfigDict
 
-from configs import models, sharding
+from configs import common, models, sharding
 from data_pipelines import buckets
 
 STEPS = {"vae": 3_000, "unet": 2_500}
@@ -80,15 +80,7 @@ def get_config(network: str = "vae") -> ConfigDict:
     c.log_every = 100
     c.pictures_every = 1_000
 
-    c.health = ConfigDict()
-    c.health.spike = 20.0
-    c.health.warmup = 200
-    c.health.max_skipped = 10
-    c.health.watchdog = 20.0
-    c.profile_steps = (0, 0)
-    c.hlo_dump = False
-    c.compile_cache = "~/.cache/focus_jax/xla"
-    return c
+    return common.watched(c, warmup=200, watchdog=20.0)
 
 
 def _group(optimizer: str, lr: float) -> ConfigDict:

@@ -10,7 +10,7 @@ full size: Qwen2.5 is imported (python -m focus_jax.convert import --format=qwen
 
 from ml_collections import ConfigDict
 
-from configs import mixtures, models, sharding
+from configs import common, mixtures, models, sharding
 from focus_jax.sequence.vocabulary import Vocabulary
 
 BUCKET = (64, 64)
@@ -151,15 +151,7 @@ def get_config() -> ConfigDict:
     c.log_every = 100
     c.pictures_every = 1_000_000  # this stage shows none
 
-    c.health = ConfigDict()
-    c.health.spike = 20.0
-    c.health.warmup = 200
-    c.health.max_skipped = 10
-    c.health.watchdog = 20.0
-    c.profile_steps = (0, 0)
-    c.hlo_dump = False
-    c.compile_cache = "~/.cache/focus_jax/xla"
-    return c
+    return common.watched(c, warmup=200, watchdog=20.0)
 
 
 def _world(task: str, weight: float, phases: tuple[int, ...], **options: int) -> dict:

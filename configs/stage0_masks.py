@@ -9,7 +9,7 @@ There is no full size: those weights are imported (python -m focus_jax.convert i
 
 from ml_collections import ConfigDict
 
-from configs import mixtures, models, sharding
+from configs import common, mixtures, models, sharding
 
 
 def get_config() -> ConfigDict:
@@ -68,15 +68,7 @@ def get_config() -> ConfigDict:
     c.log_every = 100
     c.pictures_every = 1_000_000  # this stage shows none
 
-    c.health = ConfigDict()
-    c.health.spike = 20.0
-    c.health.warmup = 200
-    c.health.max_skipped = 10
-    c.health.watchdog = 20.0
-    c.profile_steps = (0, 0)
-    c.hlo_dump = False
-    c.compile_cache = "~/.cache/focus_jax/xla"
-    return c
+    return common.watched(c, warmup=200, watchdog=20.0)
 
 
 def _group(optimizer: str, lr: float) -> ConfigDict:

@@ -11,7 +11,7 @@ size: those weights are imported (python -m focus_jax.convert import).
 
 from ml_collections import ConfigDict
 
-from configs import models, sharding
+from configs import common, models, sharding
 
 # Picture size, batch, learning rate, steps, and the maps that tell what stands where, by encoder.
 ENCODERS = {
@@ -104,12 +104,4 @@ def get_config(encoder: str = "vit") -> ConfigDict:
     c.log_every = 100
     c.pictures_every = 1_000_000  # this stage shows none
 
-    c.health = ConfigDict()
-    c.health.spike = 20.0
-    c.health.warmup = 200
-    c.health.max_skipped = 10
-    c.health.watchdog = 20.0
-    c.profile_steps = (0, 0)
-    c.hlo_dump = False
-    c.compile_cache = "~/.cache/focus_jax/xla"
-    return c
+    return common.watched(c, warmup=200, watchdog=20.0)

@@ -32,7 +32,7 @@ Tiny, on the world, two CPU cores; :long takes longer. Expected result: docs/tin
 
 from ml_collections import ConfigDict
 
-from configs import models, sharding
+from configs import common, models, sharding
 from configs.stage1_tokenizer import SHARES
 from data_pipelines import buckets
 
@@ -120,15 +120,7 @@ def get_config(size: str = "full") -> ConfigDict:
     c.log_every = 50 if tiny else 100
     c.pictures_every = 500 if tiny else 2_000
 
-    c.health = ConfigDict()
-    c.health.spike = 20.0
-    c.health.warmup = 100
-    c.health.max_skipped = 10
-    c.health.watchdog = 10.0
-    c.profile_steps = (0, 0)
-    c.hlo_dump = False
-    c.compile_cache = "~/.cache/focus_jax/xla"
-    return c
+    return common.watched(c)
 
 
 def _group(optimizer: str, lr: float, tiny: bool) -> ConfigDict:

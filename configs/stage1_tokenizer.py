@@ -25,7 +25,7 @@ reads two presets:
 
 from ml_collections import ConfigDict
 
-from configs import models, sharding
+from configs import common, models, sharding
 from data_pipelines import buckets
 
 # Relative frequency of the 11 aspect ratios (ours: square pictures dominate web photographs; no paper gives them).
@@ -153,15 +153,7 @@ def recipe(size: str, tokenizer: ConfigDict) -> ConfigDict:
     c.log_every = 50 if tiny else 100
     c.pictures_every = 500 if tiny else 2_000
 
-    c.health = ConfigDict()
-    c.health.spike = 20.0  # an update whose gradient norm passes this times its running mean is skipped
-    c.health.warmup = 100  # updates before a spike can be told
-    c.health.max_skipped = 10  # skipped in a row before the run stops
-    c.health.watchdog = 10.0  # a step of so many medians dumps all stacks
-    c.profile_steps = (0, 0)  # first and last step of a profiler trace; equal = off
-    c.hlo_dump = False  # write the compiled step's HLO into the workdir
-    c.compile_cache = "~/.cache/focus_jax/xla"  # "" = off
-    return c
+    return common.watched(c)
 
 
 def _adam(lr: float, tiny: bool, ema: float) -> ConfigDict:

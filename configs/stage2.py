@@ -19,7 +19,7 @@ Tiny, on the world, two CPU cores (figures and how they were measured: docs/tiny
 
 from ml_collections import ConfigDict
 
-from configs import mixtures, models, sharding
+from configs import common, mixtures, models, sharding
 from configs.stage1_tokenizer import SHARES
 from data_pipelines import buckets
 
@@ -94,15 +94,7 @@ def get_config(size: str = "full") -> ConfigDict:
         c.data.phases = [{"steps": 58_600, "streams": streams}]  # one epoch of 30M (Table 5)
         c.data.sources = mixtures.sources(mixtures.STAGE2)
         c.data.validation = mixtures.sources({"llava_instruct_150k": 1.0})
-    c.data.allow_missing = ()  # names of sources that may be absent
-    c.data.max_crop_loss = 0.2
-    c.data.flip = 0.0  # words say what is on the left
-    c.data.random_crop = False
-    c.data.workers = 1 if tiny else 16
-    c.data.threads = 1 if tiny else 16
-    c.data.prefetch = 8
-    c.data.verify = "auto"
-    c.data.bad_record_budget = 0 if tiny else 100_000
+    common.reads_words(c.data, tiny)
 
     c.validate_every = 200 if tiny else 2_000
     c.validate_batches = 16
@@ -113,12 +105,4 @@ def get_config(size: str = "full") -> ConfigDict:
     c.log_every = 50 if tiny else 100
     c.pictures_every = 1_000_000  # this stage shows none
 
-    c.health = ConfigDict()
-    c.health.spike = 20.0
-    c.health.warmup = 100
-    c.health.max_skipped = 10
-    c.health.watchdog = 10.0
-    c.profile_steps = (0, 0)
-    c.hlo_dump = False
-    c.compile_cache = "~/.cache/focus_jax/xla"
-    return c
+    return common.watched(c)

@@ -22,7 +22,7 @@ assets/masks.safetensors, which configs/stage0_masks.py makes:
 
 from ml_collections import ConfigDict
 
-from configs import mixtures, models, sharding
+from configs import common, mixtures, models, sharding
 from configs.stage1_tokenizer import SHARES
 from data_pipelines import buckets
 
@@ -77,20 +77,18 @@ def get_config(size: str = "full") -> ConfigDict:
         c.assign += (("mask_decoder/.*/kernel", "mask_matrices"),)
         # Half of the time of a step, and it finds the world's things as it comes.
         c.assign += (("mask_pixel_decoder/.*", "tokenizer"),)
-        c.groups.llm = _group("adamw", 5e-4)
-        c.groups.llm_matrices = _group("muon", 2e-3)
-        c.groups.mask_tokens = _group("adamw", 2e-3)
-        c.groups.masks = _group("adamw", 2e-3)
-        c.groups.mask_matrices = _group("muon", 0.01)
+        c.groups.llm = group("adamw", 5e-4)
+        c.groups.llm_matrices = group("muon", 2e-3)
+        c.groups.mask_tokens = group("adamw", 2e-3)
+        c.groups.masks = group("adamw", 2e-3)
+        c.groups.mask_matrices = group("muon", 0.01)
     else:  # Table 6; the clip of 0.01 is Mask2Former's own
-        c.groups.llm = _group("adamw", 2e-5)
-        c.groups.mask_tokens = _group("adamw", 1e-3)
-        c.groups.masks = _group("adamw", 1e-3, clip=0.01)
-    for group in c.groups.values():
-        if group.trained:
-            group.update(
-                schedule="cosine" if tiny else "constant", warmup=50 if tiny else 0, ema=0.998 if tiny else 0.0
-            )
+        c.groups.llm = group("adamw", 2e-5)
+        c.groups.mask_tokens = group("adamw", 1e-3)
+        c.groups.masks = group("adamw", 1e-3, clip=0.01)
+    for one in c.groups.values():
+        if one.trained:
+            one.update(schedule="cosine" if tiny else "constant", warmup=50 if tiny else 0, ema=0.998 if tiny else 0.0)
 
     c.mesh = ConfigDict({"dcn_data": 1, "data": 1, "fsdp": -1, "tensor": 1})
     c.sharding = "fsdp"
@@ -128,15 +126,7 @@ def get_config(size: str = "full") -> ConfigDict:
         c.data.sources += mixtures.sources(mixtures.STAGE3_CLIPS, shape_class="clips")
         c.data.sources += mixtures.sources(mixtures.STAGE3_EDITS, shape_class="editing")
         c.data.validation = mixtures.sources({"refcoco": 1.0}, shape_class="segmentation")
-    c.data.allow_missing = ()  # names of sources that may be absent
-    c.data.max_crop_loss = 0.2
-    c.data.flip = 0.0  # words say what is on the left
-    c.data.random_crop = False
-    c.data.workers = 1 if tiny else 16
-    c.data.threads = 1 if tiny else 16
-    c.data.prefetch = 8
-    c.data.verify = "auto"
-    c.data.bad_record_budget = 0 if tiny else 100_000
+    common.reads_words(c.data, tiny)
 
     c.validate_every = 300 if tiny else 2_000
     c.validate_batches = 32
@@ -147,18 +137,10 @@ def get_config(size: str = "full") -> ConfigDict:
     c.log_every = 50 if tiny else 100
     c.pictures_every = 1_000_000  # this stage shows none
 
-    c.health = ConfigDict()
-    c.health.spike = 20.0
-    c.health.warmup = 100
-    c.health.max_skipped = 10
-    c.health.watchdog = 10.0
-    c.profile_steps = (0, 0)
-    c.hlo_dump = False
-    c.compile_cache = "~/.cache/focus_jax/xla"
-    return c
+    return common.watched(c)
 
 
-def _group(optimizer: str, lr: float, clip: float = 1.0) -> ConfigDict:
+def group(optimizer: str, lr: float, clip: float = 1.0) -> ConfigDict:
     return ConfigDict(
         {
             "trained": True,

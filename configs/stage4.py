@@ -20,9 +20,9 @@ Tiny, on the world, two CPU cores; :long takes longer. It starts from what asset
 
 from ml_collections import ConfigDict
 
-from configs import mixtures, models, sharding
+from configs import common, mixtures, models, sharding
 from configs.stage1_tokenizer import SHARES
-from configs.stage3 import _group
+from configs.stage3 import group
 from data_pipelines import buckets
 
 STEPS = 37_000  # 9.5M examples once, 256 at a time
@@ -71,20 +71,18 @@ def get_config(size: str = "full") -> ConfigDict:
     if tiny:
         c.assign += (("mask_pixel_decoder/.*", "frozen"), ("(llm|fusion_mlp|projector|adapter)/.*/kernel", "matrices"))
         c.assign += (("unet/.*/attn2/.*", "drawing"),)
-        c.groups.llm = _group("adamw", 5e-4)
-        c.groups.matrices = _group("muon", 2e-3)
-        c.groups.masks = _group("adamw", 2e-4)
-        c.groups.drawing = _group("adamw", 2e-3)
-        c.groups.mask_guidance = _group("adamw", 1e-2)
+        c.groups.llm = group("adamw", 5e-4)
+        c.groups.matrices = group("muon", 2e-3)
+        c.groups.masks = group("adamw", 2e-4)
+        c.groups.drawing = group("adamw", 2e-3)
+        c.groups.mask_guidance = group("adamw", 1e-2)
     else:  # Table 6; mask_guidance is new and learns as new things do in the stages before
-        c.groups.llm = _group("adamw", 2e-5)
-        c.groups.masks = _group("adamw", 2e-6)
-        c.groups.mask_guidance = _group("adamw", 1e-3)
-    for group in c.groups.values():
-        if group.trained:
-            group.update(
-                schedule="cosine" if tiny else "constant", warmup=50 if tiny else 0, ema=0.998 if tiny else 0.0
-            )
+        c.groups.llm = group("adamw", 2e-5)
+        c.groups.masks = group("adamw", 2e-6)
+        c.groups.mask_guidance = group("adamw", 1e-3)
+    for one in c.groups.values():
+        if one.trained:
+            one.update(schedule="cosine" if tiny else "constant", warmup=50 if tiny else 0, ema=0.998 if tiny else 0.0)
 
     c.mesh = ConfigDict({"dcn_data": 1, "data": 1, "fsdp": -1, "tensor": 1})
     c.sharding = "fsdp"
@@ -130,15 +128,7 @@ def get_config(size: str = "full") -> ConfigDict:
             ))  # fmt: skip
         c.data.sources = list(c.data.sources)
         c.data.validation = mixtures.sources({"instruct_pix2pix": 1.0}, shape_class="editing")
-    c.data.allow_missing = ()  # names of sources that may be absent
-    c.data.max_crop_loss = 0.2
-    c.data.flip = 0.0  # words say what is on the left
-    c.data.random_crop = False
-    c.data.workers = 1 if tiny else 16
-    c.data.threads = 1 if tiny else 16
-    c.data.prefetch = 8
-    c.data.verify = "auto"
-    c.data.bad_record_budget = 0 if tiny else 100_000
+    common.reads_words(c.data, tiny)
 
     c.validate_every = 300 if tiny else 2_000
     c.validate_batches = 32
@@ -149,15 +139,7 @@ def get_config(size: str = "full") -> ConfigDict:
     c.log_every = 50 if tiny else 100
     c.pictures_every = 1_000_000  # this stage shows none
 
-    c.health = ConfigDict()
-    c.health.spike = 20.0
-    c.health.warmup = 100
-    c.health.max_skipped = 10
-    c.health.watchdog = 10.0
-    c.profile_steps = (0, 0)
-    c.hlo_dump = False
-    c.compile_cache = "~/.cache/focus_jax/xla"
-    return c
+    return common.watched(c)
 
 
 def _streams(rows: int) -> list[dict]:
