@@ -224,10 +224,7 @@ class Asking:
         masks = [self.mask(number) for number in things]
         if masks and not lost and not any(mask.any() for mask in masks):
             raise DataError(f"{self.example.id}: the target of {expression.text!r} is lost to the crop.")
-        if len(masks) > self.limits["targets"]:  # what words mean must not be cut short
-            masks, things = [np.logical_or.reduce(masks)], [-1]
-        things = [number for number, mask in zip(things, masks) if mask.any()]
-        masks = [mask for mask in masks if mask.any()]
+        masks, things = self.bounded(masks, things)
         reasoning = expression.kind.startswith("reason")
         unnamed = UNNAMED if reasoning else expression.text
         named = [self.example.instances[number].category or unnamed for number in expression.instances]
@@ -236,6 +233,13 @@ class Asking:
             answer = expression.answer
         writer = prompts.segment_words(self.writer, expression.text, answer, reasoning=reasoning)
         return Question("words", 1, masks, [0] * len(masks), things, [], writer.done())
+
+    def bounded(self, masks: list[np.ndarray], things: list[int]) -> tuple[list[np.ndarray], list[int]]:
+        """Those that are seen, and whose they are; of more than fit, which must not be cut short, their union."""
+        if len(masks) > self.limits["targets"]:
+            masks, things = [np.logical_or.reduce(masks)], [-1]
+        seen = [k for k, mask in enumerate(masks) if mask.any()]
+        return [masks[k] for k in seen], [things[k] for k in seen]
 
     def _regions(self) -> Question:
         regions, most = list(self.example.regions), min(self.limits["regions"], self.limits["targets"])

@@ -154,10 +154,8 @@ def _question(asking: segmentation.Asking, bucket: buckets.Bucket, codes: Any) -
         return segmentation.Question("words", 0, [], [], [], [], laid("")), "own"
     else:
         masks, answer = [changes], prompts.names([segmentation.UNNAMED] if changes.any() else [])
-    if len(masks) > asking.limits["targets"]:
-        masks = [np.logical_or.reduce(masks)]
-    masks = [mask for mask in masks if mask.any()]
-    question = segmentation.Question("words", 1, masks, [0] * len(masks), [-1] * len(masks), [], laid(answer))
+    masks, things = asking.bounded(masks, [-1] * len(masks))
+    question = segmentation.Question("words", 1, masks, [0] * len(masks), things, [], laid(answer))
     return question, "masks" if masks else "none"
 
 

@@ -175,6 +175,16 @@ class Model(Diffusion):
         masks = self.segment_video(frames, prompt).ids > 0
         return EditedClip(edited(self, frames, masks, instruction, seed=seed, **options), masks)
 
+    def redraw(
+        self, images: np.ndarray, masks: np.ndarray | None = None, *, seeds: Any, tokens: float = 1.0, **options: Any
+    ) -> np.ndarray:
+        """As of a diffusion decoder alone; of stage 4 what `edit` would draw of the pictures' own codes, in its bucket,
+        where they are tokenized whole."""
+        if tokens != 1 or not self.edits_pictures:
+            return super().redraw(images, masks, seeds=seeds, tokens=tokens, **options)
+        found = self._editor.redraw(pictures("images", images), masks, seeds=seeds, **options)
+        return found[0] if np.ndim(images) == 3 else found
+
     @property
     def edits_pictures(self) -> bool:
         """Whether it is a model of stage 4."""

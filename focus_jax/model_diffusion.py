@@ -92,9 +92,6 @@ class Diffusion:
         options: as of `diffuse`. Raises: UserError.
         """
         given, images = images, pictures("images", images)
-        if tokens == 1 and getattr(self, "edits_pictures", False):
-            found = self._editor.redraw(images, masks, seeds=seeds, **options)  # type: ignore[attr-defined]
-            return found[0] if np.ndim(given) == 3 else found
         size = images.shape[1], images.shape[2]
         low = images
         if tokens != 1:

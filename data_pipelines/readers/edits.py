@@ -3,6 +3,7 @@
 """Edits in tables of one row each: a picture, an instruction, what it makes of the picture, and where."""
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 from etils import epath
@@ -22,6 +23,7 @@ LAYOUTS = {
     "anyedit": ("image_file", "edited_file", "edit_instruction", ""),
     "seed_edit": ("source_image", "target_image", "instruction", ""),
 }
+Marked = Callable[[tuple[int, int]], np.ndarray | None]
 REGIONS = ("", "diff")  # where a record has no mask: none, or one found from what differs
 CHANGED = 32  # levels of a channel, after a blur, from which on a pixel differs
 LEAST, MOST = 0.002, 0.6  # shares of the pixels that a region found from differences may have
@@ -64,16 +66,17 @@ class Edits:
             yield key, row if isinstance(row, DataError) else tried(key, self._example, key, row)
 
     def _example(self, key: str, row: dict) -> Example:
-        before, after, words, marks = LAYOUTS[self.layout]
+        before, after, words, masks = LAYOUTS[self.layout]
         said = row.get(words)
         if isinstance(said, list | tuple | np.ndarray) and len(said):
             said = said[-1]
         if not isinstance(said, str):
             raise DataError(f"{key}: {words} is {type(said).__name__}, expected text.")
         source, target = (records.picture(row.get(name), self._folder, key) for name in (before, after))
-        cell = row.get(marks) if marks else None
+        cell = row.get(masks) if masks else None
         mask = None if cell is None else records.picture(cell, self._folder, key)
-        return pair(key, source, target, said, mask, name=self.layout, regions=self.regions, licence=self.licence)
+        marked = None if mask is None else lambda size: marks(mask, size, key)
+        return pair(key, source, target, said, marked, name=self.layout, regions=self.regions, licence=self.licence)
 
 
 def check_regions(regions: str) -> None:
@@ -83,10 +86,11 @@ def check_regions(regions: str) -> None:
 
 
 def pair(
-    key: str, before: bytes, after: bytes, instruction: str, mask: bytes | None, *, name: str, regions: str = "",
+    key: str, before: bytes, after: bytes, instruction: str, marked: Marked | None, *, name: str, regions: str = "",
     licence: str = "",
 ) -> Example:  # fmt: skip
-    """One edit. mask: a picture that marks what changes; name: of the data set. Raises: DataError."""
+    """One edit. marked: what changes, bool [H, W] of the picture's size, None for nothing that is known; name: of the
+    data set. Raises: DataError."""
     if not instruction.strip():
         raise DataError(f"{key}: its instruction is {instruction!r}, expected words.")
     sizes = [mask_formats.picture_size(content, key) for content in (before, after)]
@@ -101,9 +105,9 @@ def pair(
         target=Image(data=after, width=0, height=0),
         instruction=instruction.strip(),
     )
-    if mask is not None:
-        marked = marks(mask, sizes[0], key)
-        out.edit_region = Mask.from_array(marked) if marked.any() else None
+    if marked is not None:
+        found = marked(sizes[0])
+        out.edit_region = None if found is None else Mask.from_array(found)
     elif regions == "diff":
         found = difference(*(np.asarray(transforms.decode(content, key)) for content in (before, after)))
         if found is not None:
@@ -111,8 +115,9 @@ def pair(
     return out
 
 
-def marks(data: bytes, size: tuple[int, int], key: str) -> np.ndarray:
-    """bool [H, W]: where a mask is transparent, if any of it is, else where it is white. Raises: DataError."""
+def marks(data: bytes, size: tuple[int, int], key: str) -> np.ndarray | None:
+    """bool [H, W]: where a mask is transparent, if any of it is, else where it is white; None where it marks nothing.
+    Raises: DataError."""
     try:
         image = PilImage.open(io.BytesIO(data), formats=transforms.FORMATS)
         pixels = np.asarray(image.convert("RGBA"))
@@ -122,7 +127,8 @@ def marks(data: bytes, size: tuple[int, int], key: str) -> np.ndarray:
         height, width = pixels.shape[:2]
         raise DataError(f"{key}: its mask is {width} x {height}, expected the picture's {size[1]} x {size[0]}.")
     clear = pixels[..., 3] < 128
-    return clear if clear.any() else pixels[..., :3].min(axis=-1) >= 128
+    found = clear if clear.any() else pixels[..., :3].min(axis=-1) >= 128
+    return found if found.any() else None
 
 
 def difference(before: np.ndarray, after: np.ndarray) -> np.ndarray | None:

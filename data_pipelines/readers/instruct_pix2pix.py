@@ -4,11 +4,10 @@
 
 import json
 
-import numpy as np
 from etils import epath
 
 from data_pipelines.errors import DataError
-from data_pipelines.example import Example, Mask
+from data_pipelines.example import Example
 from data_pipelines.readers import edits, mask_formats, tried
 
 _PER_PARTITION = 256
@@ -63,10 +62,8 @@ class InstructPix2Pix:
         if not isinstance(edit, str):
             raise DataError(f"{key}: its instruction is {edit!r}, expected words.")
         marks = folder / f"{seed}_mask.png"
-        out = edits.pair(key, before, after, edit, None, name="InstructPix2Pix", licence=self.licence,
-                         regions="" if marks.exists() else self.regions)  # fmt: skip
-        if marks.exists():
-            size = mask_formats.picture_size(before, key)
-            ids = mask_formats.id_map(marks.read_bytes(), size, f"{key} {marks.name}")
-            out.edit_region = Mask.from_array(np.asarray(ids) > 0)
-        return out
+        told = f"{key} {marks.name}"
+        marked = (lambda size: mask_formats.id_map(marks.read_bytes(), size, told) > 0) if marks.exists() else None
+        return edits.pair(
+            key, before, after, edit, marked, name="InstructPix2Pix", regions=self.regions, licence=self.licence
+        )

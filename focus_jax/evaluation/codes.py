@@ -30,7 +30,7 @@ class Evaluator(held_out.Benchmark):
     def run(self, model: Any, data: Sequence[Scene] | None = None) -> dict[str, Figure]:
         """model: from focus_jax.load; data: scenes, default what the config names."""
         c = self.config
-        found = held_out.scenes_of(c) if data is None else list(data)
+        found = self.scenes(data)
         said = [described(scene).text for scene in found]
         checked, seeds, at = Checked(model, self.name, c.batch_size), held_out.seeds_of(c, found), range(len(found))
         images = held_out.pictures(found, c.side)

@@ -42,7 +42,7 @@ class Evaluator(held_out.Benchmark):
     def run(self, model: Any, data: Sequence[Scene] | None = None) -> dict[str, Figure]:
         """model: from focus_jax.load; data: scenes, default what the config names."""
         c, checked = self.config, Checked(model, self.name, self.config.batch_size)
-        found = held_out.scenes_of(c) if data is None else list(data)
+        found = self.scenes(data)
         options: dict[str, Any] = {"steps": c.steps, "scheduler": c.scheduler}
         options["guidance"] = self._guidance(checked, options)
         images, codes = self._codes(checked, found)

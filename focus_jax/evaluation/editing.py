@@ -3,7 +3,7 @@
 """Instructions done to pictures of the world, read by its checker (contract 8)."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,15 +58,10 @@ class Evaluator(held_out.Benchmark):
                 f"{config.absent_every}."
             )
 
-    @property
-    def protocol(self) -> dict[str, Any]:
-        """Of the protocol file."""
-        return held_out.protocol(self.config, seed=self.config.seed)
-
     def run(self, model: Any, data: Sequence[Scene] | None = None) -> dict[str, Figure]:
         """model: from focus_jax.load; data: scenes, default what the config names."""
         c = self.config
-        found = held_out.scenes_of(c) if data is None else list(data)
+        found = self.scenes(data)
         checked, seeds = Checked(model, self.name, c.batch_size), held_out.seeds_of(c, found)
         made, hints = zip(*(instructed(scene, c.absent_every, c.side) for scene in found))
         pictures = held_out.pictures(found, c.side)
@@ -78,11 +73,11 @@ class Evaluator(held_out.Benchmark):
         asked, of = [made[i] for i in told], [seeds[i] for i in told]
         truth = np.stack([meant(x, c.side) for x in asked])
         target = held_out.pictures([x.target for x in asked], c.side)
-        rows = _rows(asked, answer.images[told])
+        rows = scored(asked, answer.images[told])
         out = _figures(rows)
         others = {
-            "unedited source": _figures(_rows(asked, pictures[told])),
-            "drawn from the target's codes": _figures(_rows(asked, checked.redraw(target, truth, seeds=of, **how))),
+            "unedited source": _figures(scored(asked, pictures[told])),
+            "drawn from the target's codes": _figures(scored(asked, checked.redraw(target, truth, seeds=of, **how))),
         }
         names = others["unedited source"]
         self.baselines = {k: {label: f[k][0] for label, f in others.items() if k in f} for k in names}
@@ -114,7 +109,8 @@ class Evaluator(held_out.Benchmark):
         return held_out.gallery("Edits", columns, cells)
 
 
-def _rows(asked: Sequence[Edit], pictures: np.ndarray) -> list[dict[str, scores.Score]]:
+def scored(asked: Iterable[Edit], pictures: np.ndarray) -> list[dict[str, scores.Score]]:
+    """scores.editing of each picture; success: that, called change here, and every other thing is kept."""
     out = []
     for x, picture in zip(asked, pictures):
         row = scores.editing(x, checker.read(picture, x.target.preset))

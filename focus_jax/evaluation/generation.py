@@ -28,15 +28,10 @@ class Evaluator(held_out.Benchmark):
 
     name = "generation"
 
-    @property
-    def protocol(self) -> dict[str, Any]:
-        """Of the protocol file."""
-        return held_out.protocol(self.config, seed=self.config.seed)
-
     def run(self, model: Any, data: Sequence[Scene] | None = None) -> dict[str, Figure]:
         """model: from focus_jax.load; data: scenes, default what the config names."""
         c = self.config
-        found = held_out.scenes_of(c) if data is None else list(data)
+        found = self.scenes(data)
         said = [described(scene) for scene in found]
         checked, seeds = Checked(model, self.name, c.batch_size), held_out.seeds_of(c, found)
         how = c.drawing.to_dict()

@@ -55,6 +55,15 @@ class Benchmark:
         self.baselines: dict[str, dict[str, float]] = {}
         self.galleries: list[Gallery] = []
 
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """Of the protocol file."""
+        return protocol(self.config, seed=self.config.seed)
+
+    def scenes(self, data: Sequence[Scene] | None) -> list[Scene]:
+        """data, by default what the config names."""
+        return scenes_of(self.config) if data is None else list(data)
+
 
 def seeds_of(config: Any, scenes_: Iterable[Scene]) -> list[int]:
     """A seed below 2**31 for each scene from config.seed and its index, so that no row depends on its batch."""

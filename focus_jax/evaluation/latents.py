@@ -23,15 +23,10 @@ class Evaluator(held_out.Benchmark):
 
     name = "latents"
 
-    @property
-    def protocol(self) -> dict[str, Any]:
-        """Of the protocol file."""
-        return held_out.protocol(self.config, seed=self.config.seed)
-
     def run(self, model: Any, data: Sequence[Scene] | None = None) -> dict[str, Figure]:
         """model: from focus_jax.load, of stage 0; data: scenes, default what the config names. Raises: UserError."""
         c = self.config
-        found = held_out.scenes_of(c) if data is None else list(data)
+        found = self.scenes(data)
         images = held_out.pictures(found, c.side)
         if isinstance(model.stage, decoder.Stage) and model.stage.tokenizer is None:
             return self._foretold(model, images)

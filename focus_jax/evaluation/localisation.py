@@ -53,12 +53,13 @@ class Evaluator(held_out.Benchmark):
         options = c.drawing.to_dict()
         plain = checked.redraw(true, seeds=seeds, **options)
         drawn = [checked.redraw(true, mask, seeds=seeds, **options) for mask in masks]
+        wide = np.ones((2 * c.cell + 1,) * 2)
+        grown = np.array([[ndimage.binary_dilation(mask, wide) for mask in of] for of in masks])
         within, other, changed = (np.zeros((2, len(found))) for _ in range(3))
         for k, picture in enumerate(drawn):
             differs = np.abs(picture.astype(np.int16) - plain).max(axis=-1) > LEAK
             for b, of in enumerate(differs):
-                grown = [ndimage.binary_dilation(m, np.ones((2 * c.cell + 1,) * 2)) for m in masks[:, b]]
-                within[k, b], other[k, b] = ((of & g).sum() / max(1, of.sum()) for g in (grown[k], grown[1 - k]))
+                within[k, b], other[k, b] = ((of & grown[i, b]).sum() / max(1, of.sum()) for i in (k, 1 - k))
                 changed[k, b] = of[masks[k, b]].mean()
         self.baselines = {
             "guidance_localisation": {"under the other thing's mask": float(other.mean())},

@@ -76,7 +76,7 @@ class Evaluator(Asked):
     def run(self, model: Any, data: Sequence[Scene] | None = None) -> dict[str, Figure]:
         """model: from focus_jax.load; data: scenes, default what the config names."""
         c = self.config
-        found = held_out.scenes_of(c) if data is None else list(data)
+        found = self.scenes(data)
         checked = Checked(model, self.name, c.batch_size)
         rows = [(i, q) for i, scene in enumerate(found) for q in asked(scene, c.per_scene)]
         answers: list[str] = []

@@ -82,7 +82,7 @@ class Evaluator(held_out.Benchmark):
     def run(self, model: Any, data: Sequence[Scene] | None = None) -> dict[str, Figure]:
         """model: from focus_jax.load; data: scenes, default what the config names."""
         c = self.config
-        self._scenes = held_out.scenes_of(c) if data is None else list(data)
+        self._scenes = self.scenes(data)
         self._model = Checked(model, self.name, c.batch_size)
         self._draw = functools.lru_cache(maxsize=64)(lambda i: drawing.draw(self._scenes[i], c.side))
         self.baselines, self.galleries = {}, []

@@ -12,7 +12,7 @@ from data_pipelines import language, slots
 from data_pipelines.example import Turn
 from data_pipelines.world.examples import example
 from data_pipelines.world.scenes import Scene
-from focus_jax.evaluation import held_out, questions
+from focus_jax.evaluation import questions
 from focus_jax.evaluation.figures import Figure
 from focus_jax.evaluation.protocol import batches
 
@@ -28,7 +28,7 @@ class Evaluator(questions.Asked):
     def run(self, model: Any, data: Sequence[Scene] | None = None) -> dict[str, Figure]:
         """model: from focus_jax.load, of stage 0; data: scenes, default what the config names. Raises: UserError."""
         c = self.config
-        found = held_out.scenes_of(c) if data is None else list(data)
+        found = self.scenes(data)
         chat = model.talk
         stream = chat.streams[0]
         where, sizes = (stream["height"], stream["width"]), language.sizes(stream["sequence"])

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from data_pipelines.world import checker, clips, drawing, scenes, scores
+from data_pipelines.world import clips, drawing, scenes
 from data_pipelines.world.clips import Clip
 from data_pipelines.world.edits import Edit
 from data_pipelines.world.vocabulary import OPEN_PAIRS, preset
 from focus_jax.evaluation import held_out
+from focus_jax.evaluation.editing import scored
 from focus_jax.evaluation.figures import Figure, clustered, mean
 from focus_jax.evaluation.protocol import Checked
 from focus_jax.evaluation.video import clips_of
@@ -81,27 +82,18 @@ class Evaluator(held_out.Benchmark):
             again = checked.redraw(source, found.masks, seeds=seeds, **drawing_options)
             frames_by = {"": found.frames, "ceiling": best, "unedited source": source, "the target itself": target}
             for label, frames in frames_by.items():
-                rows[label] += [(i, x) for x in _successes(each, frames)]
+                asked = [row["success"] for row in scored(each, frames) if row.get("success", (0.0, 0.0))[1]]
+                rows[label] += [(i, right) for right, _ in asked]
             flickers.append(_flicker(found.frames, again, found.masks))
             if i in chosen:
                 shown = held_out.overlay(source, found.masks)
                 cells.append((each[0].instruction, source, shown, found.frames))
-        figure = lambda label: clustered(*(np.array(x) for x in reversed(list(zip(*rows[label])))))
+        figure = lambda label: clustered([x for _, x in rows[label]], [i for i, _ in rows[label]])
         out = {"video_edit_success": figure(""), "video_edit_ceiling": figure("ceiling"), "flicker": mean(flickers)}
         beside = ("unedited source", "the target itself")
         self.baselines = {"video_edit_success": {label: figure(label)[0] for label in beside}}
         self.galleries = [held_out.gallery("Edits of clips", ("instruction", "clip", "mask", "result"), cells)]
         return out
-
-
-def _successes(each: Sequence[Edit], frames: np.ndarray) -> list[float]:
-    """Of the frames that show what is meant, whether all is as it should be."""
-    out = []
-    for x, picture in zip(each, frames):
-        row = scores.editing(x, checker.read(picture, x.target.preset))
-        if row.get("success", (0.0, 0.0))[1]:
-            out.append(float(row["success"][0] == 1.0 and row["kept"][0] == row["kept"][1]))
-    return out
 
 
 def _flicker(result: np.ndarray, source: np.ndarray, masks: np.ndarray) -> float:

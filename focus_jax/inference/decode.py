@@ -55,6 +55,12 @@ class Sampling:
     seeds: np.ndarray
 
 
+def check_seeds(seeds: ArrayLike) -> None:
+    """Raises: UserError for numbers that are no seeds."""
+    if wrong := [int(seed) for seed in np.ravel(np.asarray(seeds)) if not 0 <= seed < 2**32]:
+        raise UserError(f"seeds: {wrong[0]}, expected 0 to {2**32 - 1}.")
+
+
 def sampling(
     rows: int,
     *,
@@ -70,8 +76,7 @@ def sampling(
     Each is a number or has an entry a row; the first four may also be [rows or 1, kinds]. guidance: 1 = the conditional
     prompt alone. Raises: UserError for seeds that are none.
     """
-    if wrong := [int(seed) for seed in np.ravel(np.asarray(seeds)) if not 0 <= seed < 2**32]:
-        raise UserError(f"seeds: {wrong[0]}, expected 0 to {2**32 - 1}.")
+    check_seeds(seeds)
     by_row = lambda x, dtype: np.broadcast_to(np.asarray(x, dtype), rows)
 
     def by_kind(x: ArrayLike, dtype: Any) -> np.ndarray:

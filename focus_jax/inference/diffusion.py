@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from focus_jax.errors import UserError
+from focus_jax.inference.decode import check_seeds
 from focus_jax.models.vae import tiled
 from focus_jax.ops import noise_schedule
 from focus_jax.ops.resize import area
@@ -116,8 +117,7 @@ class Diffuser:
         none, of a model that was taught masks. show: called as options.preview says. Raises: UserError.
         """
         options, rows, (h, w) = options or Options(), len(seeds), self.latents(size)
-        if wrong := [seed for seed in seeds if not 0 <= int(seed) < 2**32]:
-            raise UserError(f"seeds: {wrong[0]}, expected 0 to {2**32 - 1}.")
+        check_seeds(list(seeds))
         plan = noise_schedule.plan(
             self.stage.schedule, options.scheduler, options.steps, spacing=options.spacing, offset=options.offset,
             eta=options.eta, room=ROOM,

@@ -52,6 +52,13 @@ def check(decoder: str, scale: int, options: Mapping[str, Any]) -> None:
     Options(**{name: x for name, x in options.items() if name != "show"})
 
 
+def codes_of(found: Sequence[parse.Answer], name: str) -> dict[str, np.ndarray]:
+    """Codes by branch of pictures that were written, int32 [B, h, w]. Raises: UserError naming whose is none."""
+    if torn := [i for i, one in enumerate(found) if one.codes is None]:
+        raise UserError(f"{name}[{torn[0]}]: no picture was written ({'; '.join(found[torn[0]].problems)}).")
+    return {branch: np.stack([one.codes[i] for one in found]) for i, branch in enumerate(drawing.BRANCHES)}
+
+
 class Drawer:
     """Text to image by a model of stage 3 or 4. Made by focus_jax.Model."""
 
@@ -73,21 +80,28 @@ class Drawer:
         if len(captions) != len(seeds):
             raise UserError(f"seeds: {len(seeds)} for {len(captions)} captions, expected one each.")
         bucket = self.chat.bucket(height, width, "the picture")
-        guided = float(options.get("guidance", 1.0)) > 1
         laid = [prompts.generate(self._writer(bucket), text, bucket, None).done() for text in captions]
-        sizes = self.chat.sizes(bucket)
+        none = prompts.generate(self._writer(bucket), None, bucket, None).done()
+        return self.said(laid, none, bucket, {}, seeds, options)
+
+    def said(
+        self, laid: Sequence[Laid], none: Laid, bucket: tuple[int, int], shown: Mapping[str, np.ndarray],
+        seeds: Sequence[int], options: Mapping[str, Any],
+    ) -> list[parse.Answer]:  # fmt: skip
+        """What is said behind sequences that end where a picture of the bucket is to be written. none: the sequence
+        without words, for guidance; shown: what they show; options: of inference.decode.sampling."""
+        sizes, count = self.chat.sizes(bucket), len(laid)
+        guided = float(options.get("guidance", 1.0)) > 1
         structure = answers(self.chat.vocabulary, sizes)
         limit = int(structure.last) + BEHIND
-        conversation = self.chat.begin(len(laid), guided=guided, slots=max(map(len, laid)) + limit)
-        counts = [len(one) for one in laid]
-        none = prompts.generate(self._writer(bucket), None, bucket, None).done()
+        conversation = self.chat.begin(count, guided=guided, slots=max(map(len, laid)) + limit)
+        embedded = lambda found: self.chat.embed(padded(found, ("ids", "roles", "features")) | dict(shown))
         with self.model.scope():
-            beside = (self._embedded([none] * len(laid)), [len(none)] * len(laid)) if guided else None
-            conversation.read(self._embedded(laid), counts, unconditional=beside)
-            sampling = decode.sampling(len(laid), seeds=seeds, **options)
-            said = conversation.say(structure, sampling, limit=limit, draw=True)
-        read = lambda one: parse.parse(one.ids, self.chat.vocabulary, self.chat.tokenizer, sizes)
-        return [read(one) for one in said]
+            beside = (embedded([none] * count), [len(none)] * count) if guided else None
+            conversation.read(embedded(laid), [len(one) for one in laid], unconditional=beside)
+            sampling = decode.sampling(count, seeds=seeds, **options)
+            found = conversation.say(structure, sampling, limit=limit, draw=True)
+        return [parse.parse(one.ids, self.chat.vocabulary, self.chat.tokenizer, sizes) for one in found]
 
     def __call__(self, captions: Sequence[str], **options: Any) -> np.ndarray:
         """uint8 [B, height, width, 3]; arguments as of `made`."""
@@ -102,19 +116,22 @@ class Drawer:
         decoder: of DECODERS, "" for the first that the model has; scale: times the codes' picture that the diffusion
         decoder draws, 1 or 2; diffusion: of inference.diffusion.Options. Raises: UserError.
         """
-        decoder = decoder or DECODERS[not self.model.edits_pictures]
+        decoder = decoder or self.decoder
         check(decoder, scale, diffusion or {})
         found = self.write(captions, height=height, width=width, seeds=seeds, **options)
         bucket = self.chat.bucket(height, width, "the picture")
-        if torn := [i for i, one in enumerate(found) if one.codes is None]:
-            raise UserError(f"captions[{torn[0]}]: no picture was written ({'; '.join(found[torn[0]].problems)}).")
-        codes = {name: np.stack([one.codes[i] for one in found]) for i, name in enumerate(drawing.BRANCHES)}
+        codes = codes_of(found, "captions")
         drawn = self.draw(codes, bucket, seeds, decoder=decoder, scale=scale, **(diffusion or {}))
         if drawn.shape[1:3] != (height, width):
             resize = lambda x: np.asarray(Image.fromarray(x).resize((width, height), Image.Resampling.LANCZOS))
             drawn = np.stack([resize(x) for x in drawn])
         fit = transforms.whole(*bucket, bucket)
         return [Drawn(x, {name: y[i] for name, y in codes.items()}, fit) for i, x in enumerate(drawn)]
+
+    @property
+    def decoder(self) -> str:
+        """The first of DECODERS that the model has."""
+        return "diffusion" if self.model.edits_pictures else "tokenizer"
 
     def draw(
         self, codes: dict[str, np.ndarray], bucket: tuple[int, int], seeds: Sequence[int], *, decoder: str, scale: int,
@@ -162,6 +179,3 @@ class Drawer:
 
     def _writer(self, bucket: tuple[int, int]) -> Writer:
         return Writer(self.chat.vocabulary, self.chat.tokenizer, self.chat.sizes(bucket))
-
-    def _embedded(self, laid: Sequence[Laid]) -> jax.Array:
-        return self.chat.embed(padded(laid, ("ids", "roles", "features")))

@@ -19,16 +19,12 @@ from PIL import Image
 from data_pipelines import buckets, targets, transforms
 from focus_jax.errors import UserError
 from focus_jax.evaluation.protocol import Edited
-from focus_jax.inference import decode
-from focus_jax.inference.chat import padded
 from focus_jax.inference.composite import composite
-from focus_jax.inference.draw import BEHIND, check
+from focus_jax.inference.draw import check, codes_of
 from focus_jax.inference.queries import Rules
 from focus_jax.inference.segment import NAMES, Segmenter
-from focus_jax.inference.structure import answers
 from focus_jax.sequence import parse, prompts
 from focus_jax.sequence.layout import Laid, Writer
-from focus_jax.stages import drawing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +53,7 @@ class Editor:
     def __init__(self, model: Any):
         self.model, self.segmenter = model, Segmenter(model)
         self.chat = self.segmenter.chat
-        self.streams = [s for s in self.chat.streams if s["shape_class"] == targets.EDITING]
-        if not self.streams:
+        if not any(s["shape_class"] == targets.EDITING for s in self.chat.streams):
             raise UserError(f"{model.label}: its last phase has no stream of editing, expected one.")
 
     def __call__(
@@ -103,12 +98,10 @@ class Editor:
         said = self._names(instructions, hints, where, shown)
         meant = self._meant(instructions, hints, said, where, shown, fit)
         whole = [text.startswith(prompts.WHOLE) and h is None for text, h in zip(said, hints)]
-        found = []
-        for i, (soft, mask) in enumerate(zip(meant, masks)):
-            soft = np.ones(size, np.float32) if whole[i] else mask.astype(np.float32) if mask is not None else soft
-            found.append(soft)
+        found = [soft if mask is None else mask.astype(np.float32) for soft, mask in zip(meant, masks)]
+        found = [np.ones(size, np.float32) if all_of_it else mask for all_of_it, mask in zip(whole, found)]
         refused = [not soft.any() and not force for soft in found]
-        codes = self._codes(instructions, hints, said, whole, where, shown, seeds, dict(sampling or {}))
+        codes = self._codes(instructions, hints, said, where, shown, seeds, sampling or {})
         under = np.stack([fit.values(m) for m in found])
         drawn = self.model.drawer.draw(codes, where, seeds, decoder=decoder, scale=scale, masks=under, **options)
         out = []
@@ -160,31 +153,14 @@ class Editor:
         return [soft(kind, masks[b], scores[b], fit, Rules()) for b, kind in enumerate(kinds)]
 
     def _codes(
-        self, instructions: Sequence[str], hints: Sequence[Any], said: Sequence[str], whole: Sequence[bool],
-        where: Any, shown: Any, seeds: Sequence[int], sampling: dict[str, float],
+        self, instructions: Sequence[str], hints: Sequence[Any], said: Sequence[str], where: Any, shown: Any,
+        seeds: Sequence[int], sampling: Mapping[str, float],
     ) -> dict[str, np.ndarray]:  # fmt: skip
         """Codes of the edited pictures by branch, int32 [B, h, w]."""
-        sizes = self.chat.sizes(where)
-        structure = answers(self.chat.vocabulary, sizes)
         laid = [self._laid(text, hint, answer, where) for text, hint, answer in zip(instructions, hints, said)]
-        guided = float(sampling.get("guidance", 1.0)) > 1
-        limit = int(structure.last) + BEHIND
-        conversation = self.chat.begin(len(laid), guided=guided, slots=max(map(len, laid)) + limit)
-        embedded = lambda laid: self.chat.embed(padded(laid, ("ids", "roles", "features")) | shown)
-        with self.model.scope():
-            beside = None
-            if guided:
-                writer = lambda: Writer(self.chat.vocabulary, self.chat.tokenizer, sizes)
-                none = [prompts.edit(writer(), None, where, None, None).done()] * len(laid)
-                beside = embedded(none), [len(one) for one in none]
-            conversation.read(embedded(laid), [len(one) for one in laid], unconditional=beside)
-            found = conversation.say(
-                structure, decode.sampling(len(laid), seeds=seeds, **sampling), limit=limit, draw=True
-            )
-        read = [parse.parse(one.ids, self.chat.vocabulary, self.chat.tokenizer, sizes) for one in found]
-        if torn := [i for i, one in enumerate(read) if one.codes is None]:
-            raise UserError(f"instructions[{torn[0]}]: no picture was written ({'; '.join(read[torn[0]].problems)}).")
-        return {name: np.stack([one.codes[k] for one in read]) for k, name in enumerate(drawing.BRANCHES)}
+        writer = Writer(self.chat.vocabulary, self.chat.tokenizer, self.chat.sizes(where))
+        none = prompts.edit(writer, None, where, None, None).done()
+        return codes_of(self.model.drawer.said(laid, none, where, shown, seeds, sampling), "instructions")
 
 
 def edited(done: Sequence[Done]) -> Edited:

@@ -292,18 +292,25 @@ class Stage:
         del norm, step
         x, codes, t, ids, target, keys = self.noised(params, batch, rng)
         codes = None if codes is None else self.dropped(codes, keys)[0]
-        error = jnp.mean((self.foretold(params, x, codes, t, ids) - target) ** 2, axis=(1, 2, 3))
+        error = self.error(params, target, x, codes, t, ids)
         w = batch["weight"].astype(jnp.float32)
-        of = noise_schedule.loss_weights(
-            self.levels, self.schedule.prediction, t, space=self.loss.space, min_snr=self.loss.min_snr
-        )
-        return {"diffusion": jnp.sum(w * of * error)}, {"error": (jnp.sum(w * error), w.sum())}
+        return {"diffusion": jnp.sum(w * self.weighed(error, t))}, {"error": (jnp.sum(w * error), w.sum())}
 
     def errors(self, params: Mapping[str, Any], batch: Batch, rng: jax.Array) -> jax.Array:
         """Mean square error of what is foretold of each row, float32 [B], at times and with noise drawn by (rng, size,
         element); all codes are seen."""
         x, codes, t, ids, target, _ = self.noised(params, batch, rng)
-        return jnp.mean((self.foretold(params, x, codes, t, ids) - target) ** 2, axis=(1, 2, 3))
+        return self.error(params, target, x, codes, t, ids)
+
+    def error(self, params: Mapping[str, Any], target: jax.Array, *given: Any) -> jax.Array:
+        """Mean square error of what is foretold of each row, float32 [B]; given: as of `foretold`."""
+        return jnp.mean((self.foretold(params, *given) - target) ** 2, axis=(1, 2, 3))
+
+    def weighed(self, error: jax.Array, t: jax.Array) -> jax.Array:
+        """Errors [B] at times t by the weights of their times."""
+        space, gamma = self.loss.space, self.loss.min_snr
+        of = noise_schedule.loss_weights(self.levels, self.schedule.prediction, t, space=space, min_snr=gamma)
+        return of * error
 
     def measures(self, params, batch: Batch) -> Metrics:
         """error: of what is foretold, mean square; accuracy: the same as -10 log10 of a row, highest is best. Shown:

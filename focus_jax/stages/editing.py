@@ -18,7 +18,6 @@ from ml_collections import ConfigDict
 from data_pipelines.targets import GUIDES
 from focus_jax.errors import UserError
 from focus_jax.models.mask_decoder import Predictions
-from focus_jax.ops import noise_schedule
 from focus_jax.ops.resize import area
 from focus_jax.stages import decoder, multimodal
 from focus_jax.stages.tokenizer import to_float
@@ -94,13 +93,9 @@ class Stage(multimodal.Stage):
         codes, kept = self.decoder.dropped(codes, own)
         masks, there = self.guides(batch, predictions, queries, chance(1), self._truth(step), x.shape[1:3])
         context = self.decoder.context(params, masks, there * kept, x.shape[1:3])
-        error = jnp.mean((self.decoder.foretold(params, x, codes, t, ids, context) - target) ** 2, axis=(1, 2, 3))
-        loss = self.decoder.loss
-        of = noise_schedule.loss_weights(
-            self.decoder.levels, self.decoder.schedule.prediction, t, space=loss.space, min_snr=loss.min_snr
-        )
+        error = self.decoder.error(params, target, x, codes, t, ids, context)
         w = batch["weight"].astype(jnp.float32)
-        return {DIFFUSION: of * error}, {"diffusion_error": (jnp.sum(w * error), w.sum())}
+        return {DIFFUSION: self.decoder.weighed(error, t)}, {"diffusion_error": (jnp.sum(w * error), w.sum())}
 
     def _truth(self, step: Any) -> jax.Array:
         """The share of true masks: falls until half of the run. None: of a run that is over."""

@@ -52,11 +52,10 @@ def run(args: argparse.Namespace) -> None:
     if len(given) > 1 or (given and len(args.instruction) > 1):
         told = ", ".join(f"--{name}" for name in given)
         raise UserError(f"{told}: expected one of {', '.join(f'--{name}' for name in SHOWN)}, with one --instruction.")
+    how, options = shared.edit_options(args)
+    how["force"] = args.force
     files, output = reconstruct.listed(args.inputs), shared.folder(args.output, RECORD)
     model = focus_jax.load(args.checkpoint, weights=args.weights)
-    options = shared.diffusion_options(args) if args.decoder == "diffusion" else {}
-    feather = args.feather if args.composite else None
-    how = dict(decoder=args.decoder, scale=2 if args.twice else 1, force=args.force, feather=feather)
     done: list[dict[str, Any]] = []
     refused: list[str] = []
     for name, file in progress("edit", files.items(), len(files), "pictures"):
@@ -66,10 +65,7 @@ def run(args: argparse.Namespace) -> None:
             marked = shared.prompt(args, given[0], source.shape[:2]) if given else None
             for text in args.instruction:
                 hint = {"masks" if given == ["mask"] else "regions": [marked]} if given else {}
-                (one,) = model.edits(
-                    picture[None], [text], seeds=[args.seed], sampling=shared.sampling_options(args), **hint, **how,
-                    **options,
-                )  # fmt: skip
+                (one,) = model.edits(picture[None], [text], seeds=[args.seed], **hint, **how, **options)
                 turns.append((text, picture, one))
                 picture = one.image
                 print(f"{name}: {text!r}: {edit_files.told(one)}", flush=True)
@@ -84,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
             Image.fromarray(picture).save(to, **exact)
         done.append({"name": name, "input": str(file), "size": list(source.shape[:2]), "edits": entries})
     if done:
-        settings = {"seed": args.seed, "sampling": shared.sampling_options(args), "diffusion": options, **how}
+        settings = {"seed": args.seed, "diffusion": options, **how}
         told = {"checkpoint": model.label, "settings": settings, "pictures": done, "refused": refused}
         (output / RECORD).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
         exact = ", whose pixels outside the mask are not exactly the source's, as JPEG has it" * (args.format == "jpg")

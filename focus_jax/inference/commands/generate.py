@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     model = focus_jax.load(args.checkpoint, weights=args.weights)
     captions = [text for text in args.text for _ in range(args.count)]
     seeds = [args.seed + i for i in range(len(captions))]
-    decoder = args.decoder or ("diffusion" if model.edits_pictures else "tokenizer")
+    decoder = args.decoder or model.drawer.decoder
     options = shared.diffusion_options(args) if decoder == "diffusion" else {}
     names = [f"{i:05d}" for i in range(len(captions))]
     output.mkdir(parents=True, exist_ok=True)

@@ -100,6 +100,13 @@ def sampling_options(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in OF_SAMPLING} | {"guidance": args.token_guidance}
 
 
+def edit_options(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a user sets of inference.edit.Editor: its own, and how the diffusion decoder draws. Raises: UserError."""
+    own = {"decoder": args.decoder, "scale": 2 if args.twice else 1, "sampling": sampling_options(args)}
+    own["feather"] = args.feather if args.composite else None
+    return own, diffusion_options(args) if args.decoder == "diffusion" else {}
+
+
 def prompt(args: argparse.Namespace, kind: str, size: tuple[int, int]) -> Any:
     """What is asked of a picture of this (height, width). Raises: UserError, DataError."""
     import numpy as np

@@ -40,17 +40,21 @@ def run(args: argparse.Namespace) -> None:
 
     import focus_jax
     from focus_jax.inference import clip_files
+    from focus_jax.inference.video_edit import edited
 
     given = shared.one_of(args, OF_CLIPS)
     if args.frame and given != "mask":
         raise UserError(f"--frame={args.frame}: goes with --mask, which marks things in it.")
+    how, options = shared.edit_options(args) if args.edit else ({}, {})
     frames, output = clip_files.read(args.input), shared.folder(args.output, clip_files.RECORD)
     pictures = np.stack(list(frames.values()))
     size = pictures.shape[1:3]
     asked = (args.frame, clip_files.marked(args.mask, size)) if given == "mask" else shared.prompt(args, given, size)
     model = focus_jax.load(args.checkpoint, weights=args.weights)
     found = model.segment_video(pictures, asked)
-    changed = _edited(args, model, pictures, found.ids > 0) if args.edit else None
+    changed = None
+    if args.edit:
+        changed = edited(model, pictures, found.ids > 0, args.edit, seed=args.seed, **(how | options))
     output.mkdir(parents=True, exist_ok=True)
     told = {"checkpoint": model.label, "asked": {given: getattr(args, given)}, "names": found.names}
     told |= {"scores": [round(x, 4) for x in found.scores], "frames": clip_files.write(output, frames, found)}
@@ -63,17 +67,6 @@ def run(args: argparse.Namespace) -> None:
         print(f"{k} {name}: in {count} of {len(frames)} frames")
     if not found.names:
         print("nothing there")
-
-
-def _edited(args: argparse.Namespace, model: Any, pictures: Any, masks: Any) -> Any:
-    """The frames with the instruction done under the masks. Raises: UserError."""
-    from focus_jax.inference.video_edit import edited
-
-    options = shared.diffusion_options(args) if args.decoder == "diffusion" else {}
-    return edited(
-        model, pictures, masks, args.edit, seed=args.seed, feather=args.feather if args.composite else None,
-        decoder=args.decoder, scale=2 if args.twice else 1, sampling=shared.sampling_options(args), **options,
-    )  # fmt: skip
 
 
 def arguments(add: Callable[..., Any]) -> None:
