@@ -62,7 +62,7 @@ def get_config(size: str = "full") -> ConfigDict:
     c.alias = ConfigDict({"vit": "tokenizer/vit", "convnext": "tokenizer/convnext", "pixel_encoder": "tokenizer/pixel"})
     c.assign = (
         ("(tokenizer|vae|unet)/.*", "frozen"),
-        ("unet/.*/(attn2|norm2)/.*", "masks"),
+        ("unet/[^/]*_attn_[^/]*/.*(attn2|norm2)/.*", "masks"),  # residual blocks have a norm2, too
         ("(llm|fusion_mlp|projector|adapter|mask_tokens)/.*", "llm"),
         ("(mask_pixel_decoder|mask_decoder)/.*", "masks"),
         ("mask_guidance/.*", "mask_guidance"),

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from data_pipelines import rows, targets
 from data_pipelines.world.examples import World
@@ -13,7 +14,7 @@ from focus_jax.errors import UserError
 from focus_jax.ops.resize import area
 from focus_jax.stages import editing, multimodal
 from focus_jax.training import config as config_lib
-from focus_jax.training.parts import unflatten
+from focus_jax.training.parts import assign, flatten, unflatten
 from tests.stages import test_multimodal
 from tests.stages.test_multimodal import HIGH, SIDE
 
@@ -194,6 +195,17 @@ def test_accumulated_is_whole(run, batch):
 def test_rows_of_stage_3_have_no_term(run):
     found = run.stage.normalisers(run.batch("referring", "panoptic"))
     assert float(found["diffusion"]) == 0 and set(found) == set(run.stage.weights(0))
+
+
+@pytest.mark.parametrize("size", ["full", "tiny"])
+def test_of_the_unet_only_what_reads_the_mask_is_trained(size):
+    """attn2 of its transformer blocks and the norm before it (norm2 is also the name of one in residual blocks)."""
+    c = config_lib.load(f"configs/stage4.py:{size}")
+    shapes = flatten(nn.unbox(jax.eval_shape(editing.Stage(c).init, jax.random.key(0))))
+    groups = {p: group for p, group in assign(shapes, c.assign, c.groups).items() if p.startswith("unet/")}
+    trained = {path for path, group in groups.items() if c.groups[group].trained}
+    assert trained == {p for p in groups if "/attn2/" in p or ("/norm2/" in p and "_attn_" in p)} and trained
+    assert any("_res_" in path and "/norm2/" in path for path in set(groups) - trained)
 
 
 def test_full_streams_fit():
