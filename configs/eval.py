@@ -113,7 +113,7 @@ def world_reconstruction() -> ConfigDict:
 
 
 def diffusion() -> ConfigDict:
-    c = _world("diffusion", side=64, scenes=256)
+    c = _world("diffusion", side=64, scenes=512)
     c.steps, c.scheduler = 30, "ddim"
     c.seed = 0
     c.guidance = (1.0, 1.25, 1.5, 2.0)  # of which the best on `chosen_on` scenes of validation is taken
@@ -183,7 +183,7 @@ def _drawn(c: ConfigDict) -> ConfigDict:
 
 
 def generation() -> ConfigDict:
-    return _drawn(_world("generation", side=64, scenes=300))
+    return _drawn(_world("generation", side=64))
 
 
 def codes() -> ConfigDict:
@@ -193,7 +193,7 @@ def codes() -> ConfigDict:
 
 
 def editing() -> ConfigDict:
-    c = _world("editing", side=128, scenes=400)
+    c = _world("editing", side=128, scenes=2_000)
     c.absent_every = 2  # of so many scenes one gets an instruction that means nothing in it
     return _drawn(c)
 

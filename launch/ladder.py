@@ -45,7 +45,7 @@ STAGES = {
     ),
     "stage1_decoder": Stage(
         {"ladder": "configs/stage1_decoder.py:tiny", "long": "configs/stage1_decoder.py:long"},
-        (("diffusion",),),
+        (("diffusion", "--config.data.scenes=256"),),
         needs="assets/unet.safetensors",
     ),
     "stage2": Stage(
@@ -61,7 +61,8 @@ STAGES = {
     "stage4": Stage(
         {"ladder": "configs/stage4.py:tiny", "long": "configs/stage4.py:long"},
         (
-            *(("generation",), ("editing",), ("video_edits",), ("localisation",)),
+            *(("generation", "--config.data.scenes=300"), ("editing", "--config.data.scenes=400")),
+            *(("video_edits",), ("localisation",)),
             *((name, "--config.label=after", "--config.data.scenes=200") for name in ("questions", "segmentation")),
             ("video", "--config.label=after", "--config.data.scenes=50"),
         ),
