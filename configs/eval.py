@@ -116,7 +116,7 @@ def diffusion() -> ConfigDict:
     c = _world("diffusion", side=64, scenes=512)
     c.steps, c.scheduler = 30, "ddim"
     c.seed = 0
-    c.guidance = (1.0, 1.25, 1.5, 2.0)  # of which the best on `chosen_on` scenes of validation is taken
+    c.guidance = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # of which the best on `chosen_on` scenes of validation is taken
     c.chosen_on = 64
     c.mean_of = 128  # scenes of which eight samples are averaged
     return c

@@ -84,7 +84,7 @@ def get_config(size: str = "full") -> ConfigDict:
         # The figures are of 64 px; twice the codes' size is there to be seen.
         once = buckets.picture_streams([(64, 64)], 16, 3, high)
         twice = [s | {"tokens": 0.5} for s in buckets.picture_streams([(128, 128)], 4, 1, high)]
-        c.data.phases = [{"steps": 1_500 if size == "tiny" else 8_000, "streams": once + twice}]
+        c.data.phases = [{"steps": 1_200 if size == "tiny" else 3_000, "streams": once + twice}]
         source = {"name": "world", "path": "", "reader": "world", "weight": 1.0, "options": {"preset": "easy"}}
         held_out = source | {"options": {"preset": "easy", "count": 256}}
     else:

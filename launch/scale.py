@@ -61,7 +61,8 @@ the costliest): an estimate at the stated MFU.
 """
 # What the papers say of their own runs.
 PUBLISHED = {
-    "stage1_tokenizer:full": "FOCUS trained its tokenizer for about three days on a cluster it does not describe"
+    "stage1_tokenizer:full": "FOCUS trained its tokenizer for about three days on a cluster it does not describe",
+    "stage1_decoder:stored": "It gives its diffusion decoder the same three days",
 }
 
 
