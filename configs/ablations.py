@@ -1,28 +1,98 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 1 with something left out: what each part of the tokenizer is worth.
+"""Recipes with something left out or done otherwise: what each part is worth.
 
     python -m focus_jax.train --config=configs/ablations.py:no_pixel_branch --workdir=gs://BUCKET/no_pixel_branch
     python -m focus_jax.train --config=configs/ablations.py:no_pixel_branch_tiny --workdir=runs/no_pixel_branch
+
+Of the tokenizer, stage 1:
 
 no_hierarchical_encoder   the semantic branch reads the vision tower alone (the form `illume`)
 no_pixel_branch           pictures have semantic codes alone; the decoder's pixel half is zero
 no_semantic_branch        pictures have pixel codes alone; the decoder's semantic half is zero
 single_resolution         the hierarchical encoder sees the images themselves, not their high-resolution copies
 
-All else is configs/stage1_tokenizer.py, full or, with _tiny, tiny.
+Of what the language model reads and says, stage 3:
+
+pixel_first               images stand with their pixel codes before the semantic ones
+no_names                  answers are masks alone, without naming what they mark before
+
+Of how masks reach the diffusion decoder, stage 4:
+
+no_mask_guidance          it sees no mask
+literal_mask_guidance     Eq. 6 as printed: cells of the mask without places
+mask_tokens               it sees the mask tokens' states E_Q instead of masks, which the paper tried
+mask_attention            masks have attention of their own, which begins silent, instead of SDXL's attn2
+separate_masks            it draws under true masks alone, so that what is drawn never teaches the mask decoder
+
+All else is the stage's recipe, full or, with _tiny, tiny. launch/ablations.py trains and measures the tiny ones and
+writes docs/ablations.md.
 """
 
 from ml_collections import ConfigDict
 
-from configs import models, stage1_tokenizer
+from configs import models, stage1_tokenizer, stage3, stage4
 
-ABLATIONS = {
+TOKENIZER = {
     "no_hierarchical_encoder": {"form": "illume"},
     "no_pixel_branch": {"branches": ("semantic",)},
     "no_semantic_branch": {"branches": ("pixel",)},
     "single_resolution": {"high": 0},
 }
+
+
+def pixel_first(c: ConfigDict) -> None:
+    for phase in c.data.phases:
+        for stream in phase["streams"]:
+            stream["sequence"]["pixel_first"] = True
+
+
+def no_names(c: ConfigDict) -> None:
+    for phase in c.data.phases:
+        for stream in phase["streams"]:
+            if "segmentation" in stream and stream["shape_class"] != "editing":  # an edit says what it edits
+                stream["segmentation"]["names"] = 0.0
+
+
+def no_mask_guidance(c: ConfigDict) -> None:
+    c.model.mask_guidance = None
+    c.assign = tuple(entry for entry in c.assign if not entry[0].startswith("mask_guidance/"))
+    del c.groups["mask_guidance"], c.init["mask_guidance"]
+
+
+def literal_mask_guidance(c: ConfigDict) -> None:
+    c.model.mask_guidance.update(form="literal", grid="latent")
+
+
+def mask_tokens(c: ConfigDict) -> None:
+    c.model.mask_guidance.update(form="queries", states=c.model.llm.width)
+
+
+def mask_attention(c: ConfigDict) -> None:
+    c.model.mask_guidance.gated, c.model.unet.separate = False, True
+    c.assign += (("unet/[^/]*_attn_[^/]*/.*attn2/.*", "frozen"), ("unet/[^/]*_attn_[^/]*/.*norm2/.*", "frozen"))
+    c.assign += (("unet/.*/(attn_mask|norm_mask)/.*", "mask_guidance"),)
+    c.init.update({f"unet/{path}": "random" for path in _blocks(c.model.unet)})
+
+
+def _blocks(unet: ConfigDict) -> list[str]:
+    """Paths of what mask_attention adds to the blocks of a UNet."""
+    last, depths = len(unet.depths) - 1, list(enumerate(unet.depths))
+    depth = {f"down_{i}_attn_{j}": count for i, count in depths for j in range(unet.blocks)}
+    depth |= {f"up_{last - i}_attn_{j}": count for i, count in depths for j in range(unet.blocks + 1)}
+    depth["mid_attn_0"] = unet.depths[last]
+    layers = lambda count: ["layers"] if unet.scan and count > 1 else [f"layer_{k}" for k in range(count)]
+    parts = ("attn_mask", "norm_mask")
+    return [f"{name}/{layer}/{part}" for name, count in depth.items() for layer in layers(count) for part in parts]
+
+
+def separate_masks(c: ConfigDict) -> None:
+    c.loss.truth = (1.0, 1.0)
+
+
+CHANGES = {stage3: (pixel_first, no_names)}
+CHANGES[stage4] = (no_mask_guidance, literal_mask_guidance, mask_tokens, mask_attention, separate_masks)
+ABLATIONS = (*TOKENIZER, *(change.__name__ for of in CHANGES.values() for change in of))
 
 
 def get_config(name: str = "") -> ConfigDict:
@@ -31,8 +101,13 @@ def get_config(name: str = "") -> ConfigDict:
     if plain not in ABLATIONS:
         raise ValueError(f"configs/ablations.py:{name}: expected :{', :'.join(ABLATIONS)}, or one of them with _tiny")
     size = "full" if plain == name else "tiny"
-    tokenizer = models.tokenizer(size)
-    tokenizer.update(ABLATIONS[plain])
-    c = stage1_tokenizer.recipe(size, tokenizer)
+    if plain in TOKENIZER:
+        tokenizer = models.tokenizer(size)
+        tokenizer.update(TOKENIZER[plain])
+        c = stage1_tokenizer.recipe(size, tokenizer)
+    else:
+        stage, change = next((stage, f) for stage, of in CHANGES.items() for f in of if f.__name__ == plain)
+        c = stage.get_config(size)
+        change(c)
     c.name = f"{plain}:{size}"
     return c

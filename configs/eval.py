@@ -26,6 +26,8 @@ textvqa, chartqa, docvqa, infovqa, ocrbench     a few words
 refcoco, refcoco_plus, refcocog, grefcoco, reason_seg, ref_davis, revos     masks of words
 coco_panoptic, coco_instances, youtube_vis  masks of classes: PQ and mIoU, mask AP, mask AP of clips
 coco_interactive, davis masks of hints, of things marked in a clip's first frame
+emu_edit, instruct_pix2pix, magicbrush      edits: CLIP-I, CLIP-T, CLIP-DIR, DINO
+mjhq, geneval, genai_bench                  pictures of prompts: FID, a detector's verdict, VQAScore
 
 open_NAME, of a benchmark of the world, measures on the split `open`: shapes in colours that no training scene shows.
 Its figures are called open_FIGURE. Another preset beside it: --config.data.preset=hard --config.label=hard

@@ -165,8 +165,58 @@ def revos() -> ConfigDict:
     return c
 
 
+def _measured(evaluator: str, benchmark: str, path: str, **data) -> ConfigDict:
+    """What is drawn, measured by networks whose weights the user imports (`convert import`)."""
+    c = ConfigDict()
+    c.evaluator, c.benchmark = evaluator, benchmark
+    c.label = ""  # put before the benchmark's and every figure's name
+    c.data = ConfigDict({"path": path, **data})
+    c.clip = c.dino = ""  # paths clip_pictures/* and clip_texts/*, dino/*
+    c.clip_tokenizer = ""  # folder with CLIP's tokenizer.json, without which texts are not read
+    c.batch_size = 32
+    c.limit = 0  # rows at most, the first of the files; 0 = all
+    c.seed, c.sampling, c.drawing = 0, ConfigDict(), ConfigDict()  # as in configs/eval.py
+    c.shown = 16  # pictures in the report
+    return c
+
+
+def emu_edit() -> ConfigDict:
+    return _measured("edit_files", "emu_edit", "data/emu_edit_test_set/data", split="test")
+
+
+def instruct_pix2pix() -> ConfigDict:
+    return _measured("edit_files", "instruct_pix2pix", "data/clip-filtered-dataset")
+
+
+def magicbrush() -> ConfigDict:
+    return _measured("edit_files", "magicbrush", "data/MagicBrush/dev", images="")
+
+
+def _prompts(benchmark: str, path: str, samples: int = 1, **data) -> ConfigDict:
+    c = _measured("prompt_files", benchmark, path, **data)
+    c.height = c.width = 512  # of what is drawn
+    c.samples = samples  # pictures of each prompt
+    c.inception = ""  # paths inception/*
+    c.detector = c.scorer = ""  # package.module:function that makes one (evaluation/geneval.py, prompt_files.py)
+    return c
+
+
+def mjhq() -> ConfigDict:
+    return _prompts("mjhq", "data/MJHQ-30K", images="data/MJHQ-30K/mjhq30k_imgs")
+
+
+def geneval() -> ConfigDict:
+    return _prompts("geneval", "data/geneval/prompts", samples=4)
+
+
+def genai_bench() -> ConfigDict:
+    return _prompts("genai_bench", "data/GenAI-Bench-1600")
+
+
+_DRAWN = (emu_edit, instruct_pix2pix, magicbrush, mjhq, geneval, genai_bench)
 _ANSWERS = (pope, mme, mmbench, seedbench, ai2d, mmmu, textvqa, chartqa, docvqa, infovqa, ocrbench)
 _WORDS = (refcoco, refcoco_plus, refcocog, grefcoco, reason_seg, ref_davis, revos)
 ANSWERS = {f.__name__: f for f in _ANSWERS}
 MASKS = {f.__name__: f for f in (*_WORDS, coco_panoptic, coco_instances, coco_interactive, davis, youtube_vis)}
-BENCHMARKS = ANSWERS | MASKS
+DRAWN = {f.__name__: f for f in _DRAWN}
+BENCHMARKS = ANSWERS | MASKS | DRAWN

@@ -26,7 +26,7 @@ CLASSES = ("language", "slots")
 # A stream's `sequence`: positions of a row, how many of them may be learnt (the loss is computed at so many), examples
 # that a row is made of, pictures it has room for, what happens to an example longer than a row ("drop" or "cut"); and
 # of the model: ids, text tokenizer, (h, w) of a picture's features of both levels, queries of the adapter behind each
-# picture, mask tokens of an answer.
+# picture, mask tokens of an answer. MAY: what may be there too: whether pictures stand pixel codes first (an ablation).
 FIELDS: dict[str, type | tuple[type, ...]] = {
     "length": int,
     "learnt": int,
@@ -40,16 +40,17 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
     "queries": int,
     "masks": int,
 }
+MAY: dict[str, type | tuple[type, ...]] = {"pixel_first": bool}
 TOO_LONG = ("drop", "cut")
 
 
 def check(sequence: Any, where: str) -> None:
     """Raises: DataError for a `sequence` that lacks a field, has another or one of a wrong type."""
-    if not isinstance(sequence, Mapping) or set(sequence) != set(FIELDS):
-        wrong = sorted(set(sequence) ^ set(FIELDS)) if isinstance(sequence, Mapping) else [repr(sequence)]
+    if not isinstance(sequence, Mapping) or set(sequence) - set(MAY) != set(FIELDS):
+        wrong = sorted((set(sequence) - set(MAY)) ^ set(FIELDS)) if isinstance(sequence, Mapping) else [repr(sequence)]
         raise DataError(f"{where}: {wrong[0]} is missing or unknown, expected the fields {', '.join(FIELDS)}.")
-    for field, kind in FIELDS.items():
-        if not isinstance(sequence[field], kind):
+    for field, kind in (FIELDS | MAY).items():
+        if field in sequence and not isinstance(sequence[field], kind):
             kinds = kind if isinstance(kind, tuple) else (kind,)
             named = " or ".join(k.__name__ for k in kinds)
             raise DataError(f"{where}.{field}: is {sequence[field]!r}, expected {named}.")
@@ -63,7 +64,8 @@ def check(sequence: Any, where: str) -> None:
 def sizes(sequence: Mapping) -> layout.Sizes:
     """What an image brings to a sequence of this stream."""
     (h, w), (ph, pw) = sequence["semantic_grid"], sequence["pixel_grid"]
-    return layout.Sizes((h, w), (ph, pw), queries=sequence["queries"], masks=sequence["masks"])
+    order = sequence.get("pixel_first", False)
+    return layout.Sizes((h, w), (ph, pw), sequence["queries"], sequence["masks"], pixel_first=order)
 
 
 def writing(sequence: Mapping) -> tuple[Vocabulary, TextTokenizer]:

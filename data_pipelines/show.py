@@ -4,10 +4,12 @@
 
   python -m data_pipelines.show DIR --output=sheet.png [--split=validation --count=24 --columns=4]
   python -m data_pipelines.show --world=standard --output=page.png [--task=edit --split=test --start=0 --count=24]
+  python -m data_pipelines.show --world=easy --output=scene.png --picture=128 [--split=test --start=1]
 
 Of prepared data every record is a cell: its pictures (images, frames, target, depth, edges, normals) with boxes, masks
 and regions on them, and below them its texts, sizes, split, source and licence. `--verify` also reads every shard's
-checksum. Of the world every scene from `--start` on is a cell, with what the task gives it (docs/world.md).
+checksum. Of the world every scene from `--start` on is a cell, with what the task gives it (docs/world.md); with
+`--picture` the one scene is drawn as it is, and what it shows is said.
 """
 
 import argparse
@@ -22,7 +24,7 @@ from data_pipelines import buckets, shards, transforms
 from data_pipelines.errors import DataError
 from data_pipelines.example import Example, Mask
 from data_pipelines.shards import Shards, read_manifest
-from data_pipelines.world import pages
+from data_pipelines.world import captions, drawing, pages, scenes
 from data_pipelines.world.vocabulary import PRESETS, SPLITS
 
 _COLOURS = ((230, 60, 60), (60, 130, 230), (50, 170, 80), (230, 160, 30), (150, 80, 200), (30, 180, 180))
@@ -202,6 +204,20 @@ def _cells(args: argparse.Namespace) -> tuple[list[Image.Image], int]:
     return [pages.cell(example, task) for example in found], columns
 
 
+def _picture(args: argparse.Namespace) -> str:
+    """Writes one scene; what it shows, in words."""
+    split, start = args.split or "test", args.start or 0
+    if args.world not in PRESETS or split not in SPLITS or args.task or args.columns or args.directory:
+        raise DataError("--picture: expected --world=PRESET, and of the rest --split and --start alone.")
+    if not 16 <= args.picture <= 4096 or start < 0:
+        raise DataError(f"--picture={args.picture}: expected 16 to 4096 pixels, and a scene from 0 on.")
+    scene = scenes.scene(args.world, split, start)
+    with shards.writing(epath.Path(args.output)), epath.Path(args.output).open("wb") as file:
+        Image.fromarray(drawing.draw(scene, args.picture).picture).save(file, "PNG")
+    said = captions.caption(scene, scenes.draws_of(scene, scenes.CAPTION)).text
+    return f"scene {start} of {args.world}/{split} drawn to {args.output}: {said}"
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m data_pipelines.show", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -214,9 +230,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--start", type=int, help="first scene of the world, 0")
     parser.add_argument("--count", type=int, default=24, help="records or scenes to draw")
     parser.add_argument("--columns", type=int, help="4, or what suits the task")
+    parser.add_argument(
+        "--picture", type=int, metavar="SIDE", help="of the world: the scene --start alone, SIDE pixels"
+    )
     parser.add_argument("--verify", action="store_true", help="read the checksum of every shard first")
     args = parser.parse_args(argv)
     try:
+        if args.picture is not None:
+            print(_picture(args))
+            return 0
         cells, columns = _cells(args)
         sheet, output = grid(cells, columns), epath.Path(args.output)
         if args.world:  # a palette within a few levels of the true colours: files small enough for a document

@@ -4,8 +4,10 @@
 
     python -m focus_jax.describe --config=configs/stage1_tokenizer.py --devices=64
     python -m focus_jax.describe --checkpoint=runs/stage1_tokenizer --json
+    python -m focus_jax.describe --config=configs/stage4.py --inference
 
-Nothing is allocated and no device has to be there; only shapes are traced.
+Nothing is allocated and no device has to be there; only shapes are traced. With --inference, what every task takes of
+one chip's memory instead, from programs compiled for it (minutes; needs libtpu and no TPU).
 """
 
 import argparse
@@ -174,8 +176,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     source.add_argument("--checkpoint", help="a run directory or one of its steps")
     parser.add_argument("--devices", type=int, default=1, help="as if there were so many (default 1)")
     parser.add_argument("--json", action="store_true", help="the same as JSON")
+    parser.add_argument("--inference", action="store_true", help="memory of every task on one chip, of stage 4")
+    parser.add_argument("--chips", default="v5e,v5p,v6e", help="of --inference (default v5e,v5p,v6e)")
     args = parser.parse_args(rest)
     with one_sentence():
+        if args.inference:
+            if not args.config:
+                raise UserError("--inference: expected --config, the sizes alone count.")
+            from focus_jax import compile as ahead
+            from focus_jax.inference import memory
+
+            ahead.environment("v5e:2x2")
+            say = lambda line: print(line, file=sys.stderr, flush=True)
+            report = memory.report(config_lib.load(args.config, overrides), args.chips.split(","), say)
+            print(json.dumps(report, indent=1) if args.json else memory.text(report))
+            return
         without_absent_tpu()
         if args.devices < 1:
             raise UserError(f"--devices={args.devices}: expected at least 1.")

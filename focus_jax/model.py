@@ -88,8 +88,13 @@ class Model(Diffusion):
 
     def choose(self, images: np.ndarray, questions: Sequence[str], options: Sequence[Sequence[str]]) -> list[int]:
         """Which of its options is the likeliest answer of each row, by log-likelihood a token. Raises: UserError."""
-        images = pictures("images", images)
-        return [int(np.argmax(x)) for x in self.talk.choose(images, list(questions), options)]
+        return [int(np.argmax(x)) for x in self.likelihoods(images, questions, options)]
+
+    def likelihoods(
+        self, images: np.ndarray, questions: Sequence[str], options: Sequence[Sequence[str]]
+    ) -> list[np.ndarray]:
+        """The log-likelihood a token of each row's options as its answer, float32 [options]. Raises: UserError."""
+        return self.talk.choose(pictures("images", images), list(questions), options)
 
     def segment(self, images: np.ndarray, prompts: list[Any], *, names: bool = True, rules: Any = None) -> list[Any]:
         """What prompts ask for in pictures uint8 [B, H, W, 3]: words, a list of classes, or a region bool [H, W] each.

@@ -105,6 +105,9 @@ class Model(Protocol):
         uint8 [B, H, W, 3], B questions, B lists of options -> B numbers from 0.
         """
 
+    def likelihoods(self, images: np.ndarray, questions: list[str], options: list[list[str]]) -> list[np.ndarray]:
+        """Log-likelihoods a token that `choose` decides by, float32 [options] of each row; arguments as there."""
+
     def segment(self, images: np.ndarray, prompts: list[Prompt]) -> list[Segments]:
         """One prompt a picture; uint8 [B, H, W, 3], B prompts -> B Segments with ids [H, W].
 
@@ -164,7 +167,8 @@ class Model(Protocol):
 
 METHODS = (
     *("encode", "decode", "semantic_features", "reconstruct"),
-    *("chat", "choose", "segment", "segment_video", "code_costs", "write_codes", "generate", "edit", "redraw"),
+    *("chat", "choose", "likelihoods", "segment", "segment_video", "code_costs", "write_codes", "generate", "edit"),
+    "redraw",
     *("autoencode", "diffuse", "edit_video"),
 )
 
@@ -250,6 +254,19 @@ class Checked:
             for number, among in zip(found, given):
                 if not 0 <= number < len(among):
                     self._wrong("choose", f"{number} of {len(among)} options", "the number of one, from 0")
+            return found
+
+        return [x for rows, count in self._batches(len(images)) for x in batch(rows)[:count]]
+
+    def likelihoods(
+        self, images: np.ndarray, questions: Sequence[str], options: Sequence[Sequence[str]]
+    ) -> list[np.ndarray]:
+        def batch(rows):
+            given = [list(options[i]) for i in rows]
+            found = self._call("likelihoods")(images[rows], [questions[i] for i in rows], given)
+            self._list("likelihoods", found, np.ndarray, "arrays", len(rows))
+            for one, among in zip(found, given):
+                self._array("likelihoods", "values", one, np.float32, (len(among),))
             return found
 
         return [x for rows, count in self._batches(len(images)) for x in batch(rows)[:count]]

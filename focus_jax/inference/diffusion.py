@@ -19,6 +19,7 @@ import numpy as np
 
 from focus_jax.errors import UserError
 from focus_jax.inference.decode import check_seeds
+from focus_jax.models.mask_guidance import QUERIES
 from focus_jax.models.vae import tiled
 from focus_jax.ops import noise_schedule
 from focus_jax.ops.resize import area
@@ -114,7 +115,8 @@ class Diffuser:
 
         codes: indices int32 [B, h, w] by branch, of the same pictures at this size or at a part of it; None for a
         model that knows none. masks: float [B, y, x], 0 to 1, of any size, on the pictures; None or a row of zeros for
-        none, of a model that was taught masks. show: called as options.preview says. Raises: UserError.
+        none, of a model that was taught masks; where that was by mask tokens, the states [B, N, D] of these. show:
+        called as options.preview says. Raises: UserError.
         """
         options, rows, (h, w) = options or Options(), len(seeds), self.latents(size)
         check_seeds(list(seeds))
@@ -126,8 +128,9 @@ class Diffuser:
             raise UserError(f"codes: {'none' if codes is None else 'some'}, expected what {self.model.label} reads.")
         if masks is not None and self.stage.guidance is None:
             raise UserError(f"{self.model.label}: this decoder draws under no mask, expected none.")
+        tokens = self.stage.guidance is not None and self.stage.guidance.form == QUERIES
         if masks is not None and (
-            np.ndim(masks) != 3 or len(masks) != rows or not 0 <= masks.min() <= masks.max() <= 1
+            np.ndim(masks) != 3 or len(masks) != rows or not (tokens or 0 <= masks.min() <= masks.max() <= 1)
         ):
             raise UserError(f"masks: {list(np.shape(masks))}, expected [{rows}, y, x] from 0 to 1, one for each seed.")
         with self.model.scope():
@@ -174,8 +177,11 @@ class Diffuser:
 
     def _masks(self, masks: np.ndarray | None, rows: int, size: tuple[int, int]) -> tuple[jax.Array, jax.Array] | None:
         """(masks [B, h, w] at the latents' size, whether there is one [B]) of a model that was taught masks."""
-        if self.stage.guidance is None:
+        if (guidance := self.stage.guidance) is None:
             return None
+        if guidance.form == QUERIES:
+            states = jnp.zeros((rows, 1, guidance.states)) if masks is None else jnp.asarray(masks)
+            return states, jnp.any(states != 0, axis=(1, 2)).astype(jnp.float32)
         if masks is None:
             return jnp.zeros((rows, *size)), jnp.zeros(rows)
         small = area(jnp.asarray(masks, jnp.float32)[..., None], size)[..., 0]
@@ -197,7 +203,7 @@ class Diffuser:
         if masks is not None:
             mask, there = masks
             counts = jnp.concatenate([there] + [jnp.zeros_like(there)] * (ways - 1))
-            context = self.stage.context(params, fold(mask), counts, mask.shape[1:3])
+            context = self.stage.context(params, fold(mask), counts, state.x.shape[1:3])
 
         def body(i: jax.Array, state: noise_schedule.State) -> noise_schedule.State:
             x = plan.scale[i] * state.x

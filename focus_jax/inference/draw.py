@@ -10,6 +10,7 @@ of both levels. What the model itself would have said without it is not asked.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -52,10 +53,18 @@ def check(decoder: str, scale: int, options: Mapping[str, Any]) -> None:
     Options(**{name: x for name, x in options.items() if name != "show"})
 
 
-def codes_of(found: Sequence[parse.Answer], name: str) -> dict[str, np.ndarray]:
-    """Codes by branch of pictures that were written, int32 [B, h, w]. Raises: UserError naming whose is none."""
-    if torn := [i for i, one in enumerate(found) if one.codes is None]:
-        raise UserError(f"{name}[{torn[0]}]: no picture was written ({'; '.join(found[torn[0]].problems)}).")
+def codes_of(found: Sequence[parse.Answer], name: str, repair: bool = False) -> dict[str, np.ndarray]:
+    """Codes by branch of pictures that were written, int32 [B, h, w]; repair: of such as were cut short what lacks is
+    the last code again, with a warning. Raises: UserError naming whose is none, or cut short."""
+    for i, one in enumerate(found):
+        said = "; ".join(one.problems)
+        if one.codes is None:
+            raise UserError(f"{name}[{i}]: no picture was written ({said}).")
+        if short := [problem for problem in one.problems if problem.startswith("level")]:
+            said = "; ".join(short)
+            if not repair:
+                raise UserError(f"{name}[{i}]: its picture was cut short ({said}), expected a higher limit, or repair.")
+            warnings.warn(f"{name}[{i}]: cut short ({said}); what lacks is the last code again.", stacklevel=2)
     return {branch: np.stack([one.codes[i] for one in found]) for i, branch in enumerate(drawing.BRANCHES)}
 
 
@@ -70,30 +79,34 @@ class Drawer:
         self._costs = jax.jit(self._code_costs)
 
     def write(
-        self, captions: Sequence[str], *, height: int, width: int, seeds: Sequence[int], **options: Any
+        self, captions: Sequence[str], *, height: int, width: int, seeds: Sequence[int], limit: int = 0, **options: Any
     ) -> list[parse.Answer]:
         """What is said to each caption for a picture of the bucket nearest to height x width; one seed each.
 
-        options: of inference.decode.sampling, each a number; guidance above 1 holds a caption against none.
-        Raises: UserError for captions and seeds of other numbers, and an empty caption.
+        limit: ids at most, 0 for what a picture takes. options: of inference.decode.sampling, each a number; guidance
+        above 1 holds a caption against none. Raises: UserError for captions and seeds of other numbers, and an empty
+        caption.
         """
         if len(captions) != len(seeds):
             raise UserError(f"seeds: {len(seeds)} for {len(captions)} captions, expected one each.")
         bucket = self.chat.bucket(height, width, "the picture")
         laid = [prompts.generate(self._writer(bucket), text, bucket, None).done() for text in captions]
         none = prompts.generate(self._writer(bucket), None, bucket, None).done()
-        return self.said(laid, none, bucket, {}, seeds, options)
+        return self.said(laid, none, bucket, {}, seeds, options, limit)
 
     def said(
         self, laid: Sequence[Laid], none: Laid, bucket: tuple[int, int], shown: Mapping[str, np.ndarray],
-        seeds: Sequence[int], options: Mapping[str, Any],
+        seeds: Sequence[int], options: Mapping[str, Any], limit: int = 0,
     ) -> list[parse.Answer]:  # fmt: skip
         """What is said behind sequences that end where a picture of the bucket is to be written. none: the sequence
-        without words, for guidance; shown: what they show; options: of inference.decode.sampling."""
+        without words, for guidance; shown: what they show; options: of inference.decode.sampling; limit: as of `write`.
+        """
+        if limit < 0:
+            raise UserError(f"limit: {limit}, expected 0 or a number of ids.")
         sizes, count = self.chat.sizes(bucket), len(laid)
         guided = float(options.get("guidance", 1.0)) > 1
         structure = answers(self.chat.vocabulary, sizes)
-        limit = int(structure.last) + BEHIND
+        limit = limit or int(structure.last) + BEHIND
         conversation = self.chat.begin(count, guided=guided, slots=max(map(len, laid)) + limit)
         embedded = lambda found: self.chat.embed(padded(found, ("ids", "roles", "features")) | dict(shown))
         with self.model.scope():
@@ -109,18 +122,18 @@ class Drawer:
 
     def made(
         self, captions: Sequence[str], *, height: int, width: int, seeds: Sequence[int], decoder: str = "",
-        scale: int = 1, diffusion: Mapping[str, Any] | None = None, **options: Any,
+        scale: int = 1, diffusion: Mapping[str, Any] | None = None, repair: bool = False, **options: Any,
     ) -> list[Drawn]:  # fmt: skip
         """A picture of each caption; arguments as of `write`.
 
         decoder: of DECODERS, "" for the first that the model has; scale: times the codes' picture that the diffusion
-        decoder draws, 1 or 2; diffusion: of inference.diffusion.Options. Raises: UserError.
+        decoder draws, 1 or 2; diffusion: of inference.diffusion.Options; repair: as of codes_of. Raises: UserError.
         """
         decoder = decoder or self.decoder
         check(decoder, scale, diffusion or {})
         found = self.write(captions, height=height, width=width, seeds=seeds, **options)
         bucket = self.chat.bucket(height, width, "the picture")
-        codes = codes_of(found, "captions")
+        codes = codes_of(found, "captions", repair)
         drawn = self.draw(codes, bucket, seeds, decoder=decoder, scale=scale, **(diffusion or {}))
         if drawn.shape[1:3] != (height, width):
             resize = lambda x: np.asarray(Image.fromarray(x).resize((width, height), Image.Resampling.LANCZOS))

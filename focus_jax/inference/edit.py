@@ -23,6 +23,7 @@ from focus_jax.inference.composite import composite
 from focus_jax.inference.draw import check, codes_of
 from focus_jax.inference.queries import Rules
 from focus_jax.inference.segment import NAMES, Segmenter
+from focus_jax.models.mask_guidance import QUERIES
 from focus_jax.sequence import parse, prompts
 from focus_jax.sequence.layout import Laid, Writer
 
@@ -55,6 +56,8 @@ class Editor:
         self.chat = self.segmenter.chat
         if not any(s["shape_class"] == targets.EDITING for s in self.chat.streams):
             raise UserError(f"{model.label}: its last phase has no stream of editing, expected one.")
+        guidance = model.stage.decoder.guidance
+        self.form = "" if guidance is None else guidance.form
 
     def __call__(
         self,
@@ -69,6 +72,8 @@ class Editor:
         scale: int = 1,
         feather: int | None = None,
         sampling: Mapping[str, float] | None = None,
+        limit: int = 0,
+        repair: bool = False,
         **options: Any,
     ) -> list[Done]:
         """One instruction to each picture, uint8 [B, H, W, 3] of any size.
@@ -76,7 +81,8 @@ class Editor:
         regions: bool [H, W] that mark what is meant, a click, a stroke, a box or a rough mask; the mask is sought from
         it. masks: bool [H, W], taken as they are. force: does also what means nothing. decoder, scale: as of
         inference.draw.Drawer. feather: keep the source's own pixels outside the mask, with so many of its pixels to
-        blend (inference.composite); None for what was drawn. sampling: of inference.decode.sampling.
+        blend (inference.composite); None for what was drawn. sampling: of inference.decode.sampling. limit, repair: as
+        of inference.draw, of the codes.
         options: of inference.diffusion.Options. Raises: UserError.
         """
         count, size = len(images), images.shape[1:3]
@@ -96,13 +102,16 @@ class Editor:
         hints = [region if mask is None else mask for region, mask in zip(regions, masks)]
         shown["regions"] = np.stack([self.segmenter.covered([] if h is None else [h], fit) for h in hints])
         said = self._names(instructions, hints, where, shown)
-        meant = self._meant(instructions, hints, said, where, shown, fit)
+        meant, states = self._meant(instructions, hints, said, where, shown, fit)
         whole = [text.startswith(prompts.WHOLE) and h is None for text, h in zip(said, hints)]
         found = [soft if mask is None else mask.astype(np.float32) for soft, mask in zip(meant, masks)]
         found = [np.ones(size, np.float32) if all_of_it else mask for all_of_it, mask in zip(whole, found)]
         refused = [not soft.any() and not force for soft in found]
-        codes = self._codes(instructions, hints, said, where, shown, seeds, sampling or {})
-        under = np.stack([fit.values(m) for m in found])
+        written = self._written(instructions, hints, said, where, shown, seeds, sampling or {}, limit)
+        codes = codes_of(written, "instructions", repair)
+        under = self._under(np.stack(found), fit)
+        if self.form == QUERIES:
+            under = states * ~np.array(whole)[:, None, None]  # as it was taught
         drawn = self.model.drawer.draw(codes, where, seeds, decoder=decoder, scale=scale, masks=under, **options)
         out = []
         for i in range(count):
@@ -125,7 +134,7 @@ class Editor:
         fit = self.segmenter.fit(images)
         shown = self.chat.pictures([Image.fromarray(x) for x in images], fit.bucket)
         codes = self.model.encode(shown["image"], shown.get("high"))
-        under = np.zeros((len(images), *fit.bucket)) if masks is None else np.stack([fit.values(m) for m in masks])
+        under = None if masks is None else self._under(masks, fit)
         drawn = self.model.drawer.draw(codes, fit.bucket, seeds, decoder=decoder, scale=scale, masks=under, **options)
         return np.stack([fit.back(x) for x in drawn])
 
@@ -143,24 +152,29 @@ class Editor:
 
     def _meant(
         self, instructions: Sequence[str], hints: Sequence[Any], said: Sequence[str], where: Any, shown: Any, fit: Any
-    ) -> list[np.ndarray]:
-        """Soft masks of what the instructions mean, float32 [H, W] on the pictures; zeros for nothing."""
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        """Soft masks of what the instructions mean, float32 [H, W] on the pictures, zeros for nothing; and the mask
+        tokens' states [B, N, D]."""
         plain = lambda answer: "" if answer.startswith(prompts.WHOLE) else answer
         laid = [self._laid(text, hint, plain(one), where) for text, hint, one in zip(instructions, hints, said)]
         kinds = ["words" if hint is None else "regions" for hint in hints]
-        masks, scores, _ = self.segmenter.predicted(laid, shown, [1] * len(laid), kinds)
+        masks, scores, _, states = self.segmenter.predicted(laid, shown, [1] * len(laid), kinds)
         soft = self.segmenter.soft
-        return [soft(kind, masks[b], scores[b], fit, Rules()) for b, kind in enumerate(kinds)]
+        return [soft(kind, masks[b], scores[b], fit, Rules()) for b, kind in enumerate(kinds)], states
 
-    def _codes(
+    def _under(self, masks: Sequence[np.ndarray], fit: transforms.Fit) -> np.ndarray | None:
+        """Masks [B, H, W] as the diffusion decoder is given them; None for one that sees none."""
+        return np.stack([fit.values(m) for m in masks]) if self.form not in ("", QUERIES) else None
+
+    def _written(
         self, instructions: Sequence[str], hints: Sequence[Any], said: Sequence[str], where: Any, shown: Any,
-        seeds: Sequence[int], sampling: Mapping[str, float],
-    ) -> dict[str, np.ndarray]:  # fmt: skip
-        """Codes of the edited pictures by branch, int32 [B, h, w]."""
+        seeds: Sequence[int], sampling: Mapping[str, float], limit: int,
+    ) -> list[parse.Answer]:  # fmt: skip
+        """What is said where the edited pictures are to be written."""
         laid = [self._laid(text, hint, answer, where) for text, hint, answer in zip(instructions, hints, said)]
         writer = Writer(self.chat.vocabulary, self.chat.tokenizer, self.chat.sizes(where))
         none = prompts.edit(writer, None, where, None, None).done()
-        return codes_of(self.model.drawer.said(laid, none, where, shown, seeds, sampling), "instructions")
+        return self.model.drawer.said(laid, none, where, shown, seeds, sampling, limit)
 
 
 def edited(done: Sequence[Done]) -> Edited:

@@ -10,6 +10,7 @@ model did not say.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ from focus_jax.inference.structure import answers
 from focus_jax.sequence import prompts as ask
 from focus_jax.sequence import vocabulary as vocab
 from focus_jax.sequence.layout import KINDS, Laid, Writer
+from focus_jax.stages import masks as masks_stage
 
 NAMES = 64  # ids of an answer's names at most
 EXPLAINED = 256  # of an answer to a question, which may say why
@@ -49,6 +51,13 @@ class Looked:
 Asked = Prompt | int  # a number: of regions that are given by themselves
 
 
+def last(stage: Any, params: Any, batch: Any) -> tuple[Any, ...]:
+    """(masks, scores, embeddings as in Looked, mask tokens' states [B, N, D]) of rows as stage.predict reads them."""
+    hidden, found = stage.predict(params, batch)
+    states = masks_stage.read(hidden, batch, found.masks.shape[2])[0]
+    return found.masks[-1], found.scores[-1], found.embeddings, states
+
+
 class Segmenter:
     """Segmentation by a model of stage 3. Made by focus_jax.Model."""
 
@@ -61,8 +70,7 @@ class Segmenter:
             raise UserError(f"{model.label}: its last phase has no stream of segmentation, expected one.")
         self.limits, self.high = self.streams[0]["segmentation"], self.streams[0]["high"]
         self.structure = answers(self.chat.vocabulary, stops=(vocab.SEG,))
-        last = lambda found: (found.masks[-1], found.scores[-1], found.embeddings)
-        self._run = jax.jit(lambda params, batch: last(self.stage.predict(params, batch)[1]))
+        self._run = jax.jit(functools.partial(last, self.stage))
 
     def __call__(
         self, images: np.ndarray, prompts: Sequence[Prompt], *, names: bool = True, rules: Rules | None = None
@@ -102,13 +110,13 @@ class Segmenter:
         laid = [self._laid(prompt, where, answer) for prompt, answer in zip(prompts, said)]
         kinds = [_kind(prompt) for prompt in prompts]
         found = self.predicted(laid, shown | {"regions": regions}, [_conditions(prompt) for prompt in prompts], kinds)
-        return Looked(said, *found, fit)
+        return Looked(said, *found[:3], fit)
 
     def predicted(
         self, laid: Sequence[Laid], shown: dict[str, np.ndarray], conditions: Sequence[int], kinds: Sequence[str]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Masks, scores and embeddings as in Looked of sequences with mask tokens. shown: pictures and regions;
-        conditions: how many the answers have; kinds: of sequence.layout.KINDS."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray]:
+        """Masks, scores and embeddings as in Looked of sequences with mask tokens, and these tokens' states [B, N, D].
+        shown: pictures and regions; conditions: how many the answers have; kinds: of sequence.layout.KINDS."""
         # Rows as data_pipelines/segmentation.py makes them, without targets.
         names = ("ids", "roles", "features", "conditions", "segments", "positions")
         batch = padded(laid, names) | shown

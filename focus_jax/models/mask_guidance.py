@@ -5,7 +5,8 @@
 As printed, every cell of the mask is a key and a value through one linear map. Attention does not see the order of its
 keys, so that form can tell how much is masked and not where. Here fixed sine positions, in coordinates of the picture,
 stand beside the mask's cells and are added to what asks, so that a place of the picture can find its own cell. A gate
-that begins at zero leaves the decoder as it was: a context of zeros makes attention blind to what is asked.
+that begins at zero leaves the decoder as it was: a context of zeros makes attention blind to what is asked. Attention
+of its own (models/unet.py, separate) begins silent and needs no gate.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from focus_jax.models.parameters import DENSE_AXES, named, torch_uniform
 from focus_jax.ops.dense import dense
 from focus_jax.ops.resize import area
 
-FORMS = ("places", "keys", "literal", "queries")
+QUERIES = "queries"
+FORMS = ("places", "keys", "literal", QUERIES)
 GRIDS = ("level", "latent", "coarsest")
 Context = Callable[[int, int, int], tuple[jax.Array, jax.Array | None]]
 
@@ -35,12 +37,16 @@ class MaskGuidance(nn.Module):
     alone; literal, none at all (Eq. 6 as printed); queries, the mask tokens' states E_Q instead of a mask, which the
     paper tried. grid: the cells are those of each level of the UNet that asks, of the latents (as printed), or of the
     coarsest level everywhere. finest: of the positions, how many times the shortest wave goes into twice the picture.
+    gated: whether there is a gate. states: width of E_Q; where it is that of the context, they are read as they are,
+    else through a linear map.
     """
 
     width: int = 2048
     form: str = "places"
     grid: str = "level"
     finest: float = 64.0
+    gated: bool = True
+    states: int = 2048
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 
@@ -58,17 +64,26 @@ class MaskGuidance(nn.Module):
         """The UNet's `context`.
 
         Args:
-          given: [B, H, W], 0 to 1, the mask on the picture that is drawn; of the form queries [B, N, width]. there:
+          given: [B, H, W], 0 to 1, the mask on the picture that is drawn; of the form queries [B, N, states]. there:
             [B], 1 where it counts, 0 for rows without a mask. latents: (h, w) of what is drawn; coarsest: how much
             coarser than them the last level is.
         """
-        gate = self.param("gate", named(nn.initializers.zeros, ("norm",)), (1,), self.param_dtype)
-        opened = jnp.tanh(gate.astype(jnp.float32)) * there[:, None, None].astype(jnp.float32)
-        if self.form == "queries":
-            found = (opened * given.astype(jnp.float32)).astype(self.dtype)
+        opened = there[:, None, None].astype(jnp.float32)
+        if self.gated:
+            gate = self.param("gate", named(nn.initializers.zeros, ("norm",)), (1,), self.param_dtype)
+            opened *= jnp.tanh(gate.astype(jnp.float32))
+        tokens = self.form == QUERIES
+        if not tokens or self.states != self.width:
+            inner = self.states if tokens else 1
+            shape, init = (inner, self.width), torch_uniform(inner)
+            kernel = self.param("kernel", named(init, DENSE_AXES), shape, self.param_dtype)
+            bias = self.param("bias", named(init, ("norm",)), (self.width,), self.param_dtype)
+        if tokens:
+            seen = given.astype(jnp.float32)
+            if self.states != self.width:
+                seen = dense(seen, kernel.astype(jnp.float32), bias.astype(jnp.float32))
+            found = (opened * seen).astype(self.dtype)
             return lambda h, w, width: (found, None)
-        kernel = self.param("kernel", named(torch_uniform(1), DENSE_AXES), (1, self.width), self.param_dtype)
-        bias = self.param("bias", named(torch_uniform(1), ("norm",)), (self.width,), self.param_dtype)
 
         def context(h: int, w: int, width: int) -> tuple[jax.Array, jax.Array | None]:
             fixed = {"latent": latents, "coarsest": tuple(side // coarsest for side in latents)}

@@ -106,11 +106,13 @@ class SelfAttention(nn.Module):
 class CrossAttention(nn.Module):
     """Attention to a context [B, M, context width]; None stands for zeros, on which only the last map's bias is left.
 
-    Its parameters are there either way, for a checkpoint holds them. places: [n, width], added to what asks.
+    Its parameters are there either way, for a checkpoint holds them. places: [n, width], added to what asks. silent:
+    the last map begins as zeros.
     """
 
     heads: int
     context: int
+    silent: bool = False
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 
@@ -121,8 +123,9 @@ class CrossAttention(nn.Module):
             name, named(torch_uniform(fan_in), DENSE_AXES), (fan_in, width), self.param_dtype
         )
         q, k, v = kernel("q", width), kernel("k", self.context), kernel("v", self.context)
-        out = kernel("out", width)
-        bias = self.param("bias", named(torch_uniform(width), ("norm",)), (width,), self.param_dtype)
+        last = nn.initializers.zeros if self.silent else torch_uniform(width)
+        out = self.param("out", named(last, DENSE_AXES), (width, width), self.param_dtype)
+        bias = self.param("bias", named(last, ("norm",)), (width,), self.param_dtype)
         if context is None:
             return jnp.broadcast_to(bias.astype(self.dtype), x.shape)
         split = lambda y, by: dense(y.astype(self.dtype), by, None).reshape(b, y.shape[1], self.heads, -1)
@@ -133,10 +136,11 @@ class CrossAttention(nn.Module):
 
 class Block(nn.Module):
     """LayerNorm, attention, residual; the same with the context; the same with GEGLU, whose inner width is four times
-    the outer."""
+    the outer. separate: attn2 sees none, and behind it stands another of the kind, which sees the context."""
 
     heads: int
     context: int
+    separate: bool = False
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 
@@ -146,7 +150,12 @@ class Block(nn.Module):
         norm = functools.partial(LayerNorm, 1e-5, **types)
         x = x + SelfAttention(self.heads, **types, name="attn1")(norm(name="norm1")(x))
         attn2 = CrossAttention(self.heads, self.context, **types, name="attn2")
-        x = x + attn2(norm(name="norm2")(x), context, places)
+        if self.separate:
+            x = x + attn2(norm(name="norm2")(x), None)
+            beside = CrossAttention(self.heads, self.context, True, **types, name="attn_mask")
+            x = x + beside(norm(name="norm_mask")(x), context, places)
+        else:
+            x = x + attn2(norm(name="norm2")(x), context, places)
         h = Linear(8 * x.shape[-1], **types, name="ff_in")(norm(name="norm3")(x))
         h, gate = jnp.split(h, 2, axis=-1)
         h = h * nn.gelu(gate, approximate=False)
@@ -160,6 +169,7 @@ class Transformer(nn.Module):
     heads: int
     context: int
     groups: int
+    separate: bool = False
     scan: bool = False
     remat: str = "none"
     dtype: Any = jnp.float32
@@ -171,7 +181,7 @@ class Transformer(nn.Module):
         b, height, width, channels = x.shape
         h = GroupNorm(self.groups, **types, name="norm")(x).reshape(b, height * width, channels)
         h = at_token_boundary(Linear(channels, **types, name="proj_in")(h))
-        make = functools.partial(Block, self.heads, self.context, **types)
+        make = functools.partial(Block, self.heads, self.context, self.separate, **types)
         h = run_stack(make, h, context, places, count=self.depth, scan=self.scan, remat=self.remat)
         h = Linear(channels, **types, name="proj_out")(h).reshape(x.shape)
         return at_block_boundary(x + h)
@@ -183,7 +193,8 @@ class UNet(nn.Module):
     widths: of the levels from fine to coarse; depths: blocks of each transformer of a level, 0 for none; heads: of a
     level; blocks: residual blocks a level on the way down, one more on the way up; inputs, outputs: channels;
     context: width of what attn2 reads; pooled: width of the text's vector, of which zeros are given; ids: width of the
-    waves of each of the six size ids; groups: of the norms. scan, remat: how the layers run (models/stack.py).
+    waves of each of the six size ids; groups: of the norms; separate: the context has attention of its own beside
+    attn2, whose output begins as zeros. scan, remat: how the layers run (models/stack.py).
     """
 
     widths: tuple[int, ...] = (320, 640, 1280)
@@ -196,6 +207,7 @@ class UNet(nn.Module):
     pooled: int = 1280
     ids: int = 256
     groups: int = 32
+    separate: bool = False
     scan: bool = False
     remat: str = "none"
     dtype: Any = jnp.float32
@@ -249,7 +261,7 @@ class UNet(nn.Module):
         time = nn.silu(time)
 
         res = functools.partial(ResBlock, groups=self.groups, **types)
-        shared = dict(groups=self.groups, scan=self.scan, remat=self.remat, **types)
+        shared = dict(groups=self.groups, separate=self.separate, scan=self.scan, remat=self.remat, **types)
 
         def attend(x: jax.Array, level: int, name: str) -> jax.Array:
             if not self.depths[level]:

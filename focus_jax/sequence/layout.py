@@ -52,12 +52,13 @@ PLACEHOLDERS = {
 @dataclasses.dataclass(frozen=True)
 class Sizes:
     """What is the same for all examples of a bucket: (h, w) of an image's features of both levels, how many queries of
-    the adapter follow it, how many mask tokens an answer has."""
+    the adapter follow it, how many mask tokens an answer has. pixel_first: whether images stand pixel level first."""
 
     semantic: tuple[int, int]
     pixel: tuple[int, int]
     queries: int
     masks: int
+    pixel_first: bool = False
 
     def count(self, role: Role) -> int:
         """Vectors of a role that one image (or, of masks, one answer) brings."""
@@ -161,7 +162,7 @@ class Writer:
 
     def target(self, semantic: np.ndarray, pixel: np.ndarray) -> Writer:
         """An image that is to be drawn, by its codes int [h, w] of both levels; all of it is learnt. Its codes are
-        numbered from 0 as features, so that others can be put in their places.
+        numbered from 0 as features, semantic codes first, so that others can be put in their places.
 
         Raises: UserError for a grid of another shape than the bucket's and for codes out of range.
         """
@@ -207,9 +208,10 @@ class Writer:
     def _framed(self, levels: Sequence[Sequence[list[Position]]], *, learn: bool) -> Writer:
         """An image's frame around the rows of both levels."""
         self.special(vocab.IMAGE, learn=learn)
-        for level, rows in enumerate(levels):
+        order = range(len(levels))
+        for level in reversed(order) if self.sizes.pixel_first else order:
             self.special(vocab.LEVEL[level], learn=learn)
-            for row in rows:
+            for row in levels[level]:
                 self._rows += row
                 self.special(vocab.LINE_END, learn=learn)
             self.special(vocab.LEVEL_END[level], learn=learn)

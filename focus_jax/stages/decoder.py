@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from data_pipelines import buckets
 from focus_jax.errors import UserError
 from focus_jax.models.dual_tokenizer import dual_tokenizer
-from focus_jax.models.mask_guidance import Context, mask_guidance
+from focus_jax.models.mask_guidance import QUERIES, Context, mask_guidance
 from focus_jax.models.unet import unet
 from focus_jax.models.vae import Latents, vae
 from focus_jax.ops import noise_schedule
@@ -170,8 +170,9 @@ class Stage:
         out["vae"] = self.vae.init(rngs[1], jnp.zeros((1, side, side, 3)))["params"]
         out["unet"] = self.unet.init(rngs[2], latents, jnp.zeros(1), jnp.zeros((1, 6)))["params"]
         if self.guidance is not None:
-            given = jnp.zeros((1, *2 * (self.unet.stride,)))
-            args = given, jnp.ones(1), given.shape[1:], self.unet.stride
+            size = 2 * (self.unet.stride,)
+            given = jnp.zeros((1, 1, self.guidance.states) if self.guidance.form == QUERIES else (1, *size))
+            args = given, jnp.ones(1), size, self.unet.stride
             out["mask_guidance"] = self.guidance.init(rngs[2], *args)["params"]
         return out
 
@@ -229,7 +230,7 @@ class Stage:
 
     def context(self, params: Mapping[str, Any], masks: jax.Array, there: jax.Array, size: tuple[int, int]) -> Context:
         """What masks [B, H, W], 0 to 1, on pictures whose latents have a size are to the UNet; there: [B], 0 for rows
-        without (models/mask_guidance.py)."""
+        without; of the form queries mask tokens' states [B, N, D] (models/mask_guidance.py)."""
         assert self.guidance is not None
         return self.guidance.apply({"params": params["mask_guidance"]}, masks, there, size, self.unet.stride)
 

@@ -18,8 +18,9 @@ from ml_collections import ConfigDict
 from data_pipelines.targets import GUIDES
 from focus_jax.errors import UserError
 from focus_jax.models.mask_decoder import Predictions
+from focus_jax.models.mask_guidance import QUERIES
 from focus_jax.ops.resize import area
-from focus_jax.stages import decoder, multimodal
+from focus_jax.stages import decoder, masks, multimodal
 from focus_jax.stages.tokenizer import to_float
 from focus_jax.training.step import Batch, Metrics
 
@@ -38,8 +39,11 @@ def validate(config: Any) -> None:
         )
     if not 0 <= loss.source_codes <= 1:
         raise UserError(f"config.loss.source_codes: {loss.source_codes!r}, expected a share of the removals.")
-    if config.model.get("mask_guidance") is None:
-        raise UserError("config.model.mask_guidance: is missing, expected its sizes.")
+    if "mask_guidance" not in config.model:
+        raise UserError("config.model.mask_guidance: is missing, expected its sizes, or None to draw under no mask.")
+    guide, width = config.model.mask_guidance, config.model.llm.width
+    if guide and guide.form == QUERIES and guide.get("states") != width:
+        raise UserError(f"config.model.mask_guidance.states: {guide.get('states')}, expected {width}, of the llm.")
     decoder.validate(drawing(config))
 
 
@@ -77,8 +81,9 @@ class Stage(multimodal.Stage):
         return found | ({DIFFUSION: batch["weight"].astype(jnp.float32).sum()} if "guide" in batch else {})
 
     def drawn(
-        self, params, batch: Batch, predictions: Predictions, queries: jax.Array, rng: jax.Array, step: Any
-    ) -> tuple[dict[str, jax.Array], Metrics]:
+        self, params, batch: Batch, hidden: jax.Array, predictions: Predictions, queries: jax.Array, rng: jax.Array,
+        step: Any,
+    ) -> tuple[dict[str, jax.Array], Metrics]:  # fmt: skip
         if "guide" not in batch:
             return {}, {}
         picture = batch.get("drawn", batch["target"])
@@ -91,8 +96,13 @@ class Stage(multimodal.Stage):
             params, rows, rng, indices=self._indices(params, batch, chance(0))
         )
         codes, kept = self.decoder.dropped(codes, own)
-        masks, there = self.guides(batch, predictions, queries, chance(1), self._truth(step), x.shape[1:3])
-        context = self.decoder.context(params, masks, there * kept, x.shape[1:3])
+        context = None
+        if self.decoder.guidance is not None:
+            given, there = self.guides(batch, predictions, queries, chance(1), self._truth(step), x.shape[1:3])
+            if self.decoder.guidance.form == QUERIES:  # an answer that marks nothing has no mask tokens
+                given = masks.read(hidden, batch, self.focus.mask_decoder.queries)[0]
+                there = there * (batch["guide"] != GUIDES.index("whole"))
+            context = self.decoder.context(params, given, there * kept, x.shape[1:3])
         error = self.decoder.error(params, target, x, codes, t, ids, context)
         w = batch["weight"].astype(jnp.float32)
         return {DIFFUSION: self.decoder.weighed(error, t)}, {"diffusion_error": (jnp.sum(w * error), w.sum())}

@@ -72,9 +72,11 @@ class Stage(language.Stage):
         return self._sums(params, batch, jax.random.key(0), None)[1]
 
     def drawn(
-        self, params, batch: Batch, predictions: Predictions, queries: jax.Array, rng: jax.Array, step: Any
-    ) -> tuple[dict[str, jax.Array], Metrics]:
-        """(terms of each row [B], figures) of what a later stage draws under the masks; queries: as of masks.terms."""
+        self, params, batch: Batch, hidden: jax.Array, predictions: Predictions, queries: jax.Array, rng: jax.Array,
+        step: Any,
+    ) -> tuple[dict[str, jax.Array], Metrics]:  # fmt: skip
+        """(terms of each row [B], figures) of what a later stage draws under the masks; hidden: states [B, T, D];
+        queries: as of masks.terms."""
         return {}, {}
 
     def _sums(self, params, batch: Batch, rng: jax.Array, step: Any) -> tuple[dict[str, jax.Array], Metrics]:
@@ -83,7 +85,7 @@ class Stage(language.Stage):
         if asks(batch):
             hidden, predictions = self.predict(params, batch)
             terms, figures, queries = self.mask_terms(predictions, batch, rng)
-            more = self.drawn(params, batch, predictions, queries, rng, step)
+            more = self.drawn(params, batch, hidden, predictions, queries, rng, step)
             terms, figures = terms | more[0], figures | more[1]
         else:
             hidden, terms, figures = self.hidden(params, self.embeddings(params, batch), batch), {}, {}

@@ -20,6 +20,7 @@ from data_pipelines.example import (
     Region,
     Turn,
 )
+from data_pipelines.world import drawing, scenes
 from tests.data_pipelines.pictures import encoded, noise
 
 
@@ -96,3 +97,15 @@ def test_the_command(photographs, tmp_path, capsys):
         assert error.startswith("show: ") and error.count("\n") == 1
     assert show.main([str(photographs), f"--output={tmp_path / 'no' / 'sheet.png'}"]) == 2
     assert "cannot be written (No such file or directory)" in capsys.readouterr().err
+
+
+def test_a_scene_as_it_is(tmp_path, capsys):
+    output = tmp_path / "scene.png"
+    assert show.main(["--world=easy", f"--output={output}", "--picture=64", "--start=1"]) == 0
+    assert "scene 1 of easy/test drawn to" in capsys.readouterr().out
+    with PilImage.open(output) as picture:
+        found = np.asarray(picture)
+    np.testing.assert_array_equal(found, drawing.draw(scenes.scene("easy", "test", 1), 64).picture)
+    for wrong in (["--picture=8"], ["--picture=64", "--start=-1"], ["--picture=64", "--task=edit"]):
+        assert show.main(["--world=easy", f"--output={output}", *wrong]) == 2
+        assert capsys.readouterr().err.startswith("show: --picture")

@@ -56,6 +56,27 @@ def test_a_picture_is_its_caption_s_and_its_seed_s(model, written):  # noqa: F81
     assert any((a.codes[1] != b.codes[1]).any() for a, b in zip(other, written))
 
 
+def test_a_picture_cut_short_is_refused_or_repaired(model, written):  # noqa: F811
+    """Never silently; what came before the limit stays."""
+    grids = model.grids(SIDE, SIDE)
+    frame = 5 + grids["semantic"][0] + np.prod(grids["semantic"])  # up to the first pixel code
+    how = dict(**SIZE, seeds=[0, 1, 2], temperature=1.0, limit=int(frame + 3))
+    with pytest.raises(UserError, match=r"captions\[0\]: its picture was cut short \(level 1 has \d+ codes"):
+        model.generate(CAPTIONS, **how)
+    with pytest.warns(UserWarning, match="what lacks is the last code again"):
+        drawn = model.generate(CAPTIONS, **how, repair=True)
+    assert drawn.shape == (3, SIDE, SIDE, 3)
+    short = model.write_codes(CAPTIONS, **how)
+    for one, whole in zip(short, written):
+        np.testing.assert_array_equal(one.codes[0], whole.codes[0])
+        pixel = one.codes[1].reshape(-1)
+        assert pixel[0] == whole.codes[1].reshape(-1)[0] and len(set(pixel[3:].tolist())) == 1
+    with pytest.raises(UserError, match=r"captions\[0\]: no picture was written \(it does not end"):
+        model.generate(CAPTIONS, **how | {"limit": 4})
+    with pytest.raises(UserError, match="limit: -1, expected 0 or a number"):
+        model.generate(CAPTIONS, **how | {"limit": -1})
+
+
 @pytest.mark.slow
 def test_guidance_holds_a_caption_against_none(model):  # noqa: F811
     plain = model.write_codes(CAPTIONS, **SIZE, seeds=[0, 1, 2])

@@ -36,8 +36,9 @@ def filled(shapes):
 class Guided:
     """A random UNet with a mask; `gate` replaces that of the parameters."""
 
-    def __init__(self, **options):
-        self.net, self.guide = unet(**SIZES), mask_guidance(width=16, finest=8.0, **options)
+    def __init__(self, separate=False, **options):
+        self.net = unet(**SIZES, separate=separate)
+        self.guide = mask_guidance(**dict(width=16, finest=8.0, states=16) | options)
         shapes = lambda init, *args: nn.unbox(jax.eval_shape(init, jax.random.key(0), *args)["params"])
         own = lambda key, given: {"params": self.guide.init(key, given, jnp.ones(2), LATENTS, COARSEST)["params"]}
         self.params = {
@@ -47,7 +48,7 @@ class Guided:
         self._run = jax.jit(self.drawn)
 
     def given(self, mask):
-        return jnp.asarray(mask if self.guide.form != "queries" else mask[:, :3, :16])
+        return jnp.asarray(mask if self.guide.form != "queries" else mask[:, :3, : self.guide.states])
 
     def drawn(self, params, given, there):
         context = self.guide.apply({"params": params["mask_guidance"]}, given, there, LATENTS, COARSEST)
@@ -99,6 +100,30 @@ def test_mask_tokens_as_context():
     guided = Guided(form="queries")
     assert set(guided.params["mask_guidance"]) == {"gate"}
     assert np.abs(guided(corner(0, 0), gate=1.0) - guided(corner(0, 0), there=0.0, gate=1.0)).max() > 1e-4
+    narrow = Guided(form="queries", states=12)  # of another width than what attn2 reads
+    assert set(narrow.params["mask_guidance"]) == {"gate", "kernel", "bias"}
+    assert np.abs(narrow(corner(0, 0), gate=1.0) - narrow(corner(0, 0), there=0.0, gate=1.0)).max() > 1e-4
+
+
+def test_attention_of_its_own_begins_silent(placed):
+    """Without a gate: the network is the one without it, and it learns from the first step on."""
+    guided = Guided(separate=True, gated=False)
+    assert set(guided.params["mask_guidance"]) == {"kernel", "bias"}
+    shared = {path for path in flatten(guided.params["unet"]) if "_mask/" not in path}
+    assert shared == set(flatten(placed.params["unet"]))
+    own = guided.net.init(jax.random.key(0), X, T, IDS)["params"]
+    own = {path: x for path, x in flatten(nn.unbox(own)).items() if "attn_mask/" in path}
+    assert own and all(bool(np.any(x)) != path.endswith(("out", "bias")) for path, x in own.items())
+    begun = unflatten({**flatten(guided.params["unet"]), **flatten(placed.params["unet"]), **own})
+    plain = np.asarray(jax.jit(lambda p: placed.net.apply({"params": p}, X, T, IDS))(placed.params["unet"]))
+    params = guided.params | {"unet": begun}
+    drawn = np.asarray(guided._run(params, guided.given(corner(0, 0)), jnp.ones(2)))
+    np.testing.assert_allclose(drawn, plain, atol=1e-6 * np.abs(plain).max())
+    loss = lambda p: jnp.mean(jnp.square(guided.drawn(p, corner(0, 0), jnp.ones(2)) - 1.0))
+    found = flatten(jax.jit(jax.grad(loss))(params)["unet"])
+    assert all(np.any(x) for path, x in found.items() if path.endswith("attn_mask/out"))
+    here, there = guided(corner(0, 0)), guided(corner(40, 40))  # random weights, no longer silent
+    assert np.abs(here - there).max() > 1e-3
 
 
 def test_means_of_areas():

@@ -2,12 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every task position by position: roles, labels, conditions, features; packing, cutting, answers read back."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from configs import models
 from data_pipelines.example import Turn
 from focus_jax.errors import UserError
+from focus_jax.inference.structure import answers
 from focus_jax.sequence import layout, prompts
 from focus_jax.sequence import vocabulary as vocab
 from focus_jax.sequence.layout import IGNORE, Role, Sizes, Writer
@@ -319,6 +322,23 @@ def test_answers_are_read_back():
     assert found.names == ("circle",) and found.size == SIZE and not found.problems
     for ours, expected in zip(found.codes, CODES):
         np.testing.assert_array_equal(ours, expected)
+
+
+def test_pixel_codes_first():
+    """An ablation: both levels change places, numbers of the codes stay, and answers and their structure follow."""
+    sizes = dataclasses.replace(SIZES, pixel_first=True)
+    first = Writer(VOCABULARY, TEXT, sizes).target(*CODES).done()
+    usual = writer().target(*CODES).done()
+    cut = usual.ids.tolist().index(VOCABULARY.special[vocab.LEVEL[1]])
+    order = [0, *range(cut, len(usual) - 1), *range(1, cut), len(usual) - 1]
+    for name in ("ids", "roles", "features"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(usual, name)[order])
+    end = VOCABULARY.special[vocab.END]
+    for found, told in zip(parse([*first.ids.tolist(), end], VOCABULARY, TEXT, sizes).codes, CODES):
+        np.testing.assert_array_equal(found, told)
+    structure = answers(VOCABULARY, sizes)
+    at = 1 + np.arange(len(first))
+    assert ((structure.low[at] <= first.ids) & (first.ids < structure.high[at])).all()
 
 
 def test_malformed_answers():

@@ -22,11 +22,12 @@ LATENTS = (8, 8)
 NONE, MASKS, WHOLE, OWN = range(len(targets.GUIDES))
 
 
-def config():
-    c = test_multimodal.config("configs/stage4.py:tiny")
+def config(spec="configs/stage4.py:tiny"):
+    c = test_multimodal.config(spec)
     c.model.vae.update(dict(widths=(8, 8), groups=4))
     c.model.unet.update(dict(widths=(16, 16), heads=(2, 2), groups=4, context=8, pooled=3, ids=4))
-    c.model.mask_guidance.width = 8
+    if c.model.mask_guidance:
+        c.model.mask_guidance.width = 8
     c.model.decoder.unit = SIDE
     c.loss.drawing.drop["all"] = 0.0
     return c
@@ -177,6 +178,21 @@ def test_what_is_drawn_teaches_the_mask_decoder(run, batch):
     assert size(closed, "mask_decoder/") == 0 and size(closed, "mask_guidance/gate") > 0
     assert size(closed, "mask_guidance/kernel") == 0
     run.config.loss.truth = (1.0, 0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["no_mask_guidance", "mask_tokens", "mask_attention"])
+def test_ablations_are_drawn_by_what_they_say(name, batch):
+    """Without guidance no mask counts; mask tokens count where there are some; attention of its own counts at once."""
+    other = test_multimodal.Run(config(f"configs/ablations.py:{name}_tiny"), editing.Stage)
+    trained = gated(other, 1.0) if name == "mask_tokens" else other.trained
+    found = diffusion(other, trained, batch)
+    whole = batch | {"guide": np.full(4, WHOLE, np.int32)}  # marks nothing
+    none = batch | {"guide": np.full(4, NONE, np.int32)}
+    same = {"no_mask_guidance": (whole, none), "mask_tokens": (whole, none), "mask_attention": ()}[name]
+    assert len({diffusion(other, trained, b) for b in same}) <= 1
+    assert (found == diffusion(other, trained, none)) == (name == "no_mask_guidance")
+    assert ("mask_guidance" in other.stage.init(jax.random.key(0))) == (name != "no_mask_guidance")
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import jax
 import pytest
 
 from configs import ablations
+from data_pipelines import language
 from data_pipelines.schedule import Schedule
 from focus_jax import stages
 from focus_jax.errors import UserError
@@ -41,10 +42,18 @@ def test_ablations_leave_out_what_they_say():
     assert found["no_pixel_branch"].model.tokenizer.branches == ("semantic",)
     assert found["no_semantic_branch"].model.tokenizer.branches == ("pixel",)
     assert found["single_resolution"].model.tokenizer.high == 0
-    for name, config in found.items():
+    for name in ablations.TOKENIZER:
+        config = found[name]
         high = config.data.phases[0]["streams"][0].get("high", 0)
         assert high == (768 if name == "no_pixel_branch" else 0), name
         assert config.loss == full.loss and config.groups == full.groups and config.data.keys() == full.data.keys()
+    first = found["pixel_first"].data.phases[0]["streams"][0]
+    assert language.sizes(first["sequence"]).pixel_first
+    named = {s["segmentation"]["names"] for s in config_lib.streams(found["no_names"]) if "segmentation" in s}
+    assert named == {0.0, 0.9}  # edits say what they edit
+    assert found["no_mask_guidance"].model.mask_guidance is None
+    assert found["separate_masks"].loss.truth == (1.0, 1.0)
+    assert found["mask_tokens"].model.mask_guidance.states == found["mask_tokens"].model.llm.width == 2048
     with pytest.raises(UserError, match="ablations.py:no_encoder: expected :no_hierarchical_encoder, :no_pixel"):
         config_lib.load("configs/ablations.py:no_encoder")
 

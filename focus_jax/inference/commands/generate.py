@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
     more = options | ({"show": show, "preview": args.preview} if options else {})
     drawn = model.drawer.made(
         captions, height=height, width=width, seeds=seeds, decoder=decoder, scale=2 if args.twice else 1,
-        diffusion=more, **sampling,
+        diffusion=more, limit=args.limit, repair=args.repair, **sampling,
     )  # fmt: skip
     done = []
     for name, caption, seed, one in zip(names, captions, seeds, drawn):

@@ -88,11 +88,13 @@ def sampling_arguments(add: Callable[..., Any]) -> None:
     add("--top_k", type=int, default=0, help="codes: so many of the likeliest may come; 0 (default): all")
     add("--top_p", type=float, default=1.0, help="codes: those up to this share of the probability (default: 1)")
     add("--token_guidance", type=float, default=1.0, help="codes: over 1, away from what no words give (default: 1)")
+    add("--limit", type=int, default=0, help="codes: ids of a picture at most (default: 0, what it takes)")
+    add("--repair", action="store_true", help="codes: a picture that --limit cut short repeats its last code")
 
 
 def sampling_options(args: argparse.Namespace) -> dict[str, Any]:
     """Those of inference.decode.sampling. Raises: UserError."""
-    for name, least in (("temperature", 0), ("top_k", 0), ("token_guidance", 0), ("seed", 0)):
+    for name, least in (("temperature", 0), ("top_k", 0), ("token_guidance", 0), ("seed", 0), ("limit", 0)):
         if getattr(args, name) < least:
             raise UserError(f"--{name}={getattr(args, name)}: expected at least {least}.")
     if not 0 < args.top_p <= 1:
@@ -103,7 +105,7 @@ def sampling_options(args: argparse.Namespace) -> dict[str, Any]:
 def edit_options(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a user sets of inference.edit.Editor: its own, and how the diffusion decoder draws. Raises: UserError."""
     own = {"decoder": args.decoder, "scale": 2 if args.twice else 1, "sampling": sampling_options(args)}
-    own["feather"] = args.feather if args.composite else None
+    own |= {"feather": args.feather if args.composite else None, "limit": args.limit, "repair": args.repair}
     return own, diffusion_options(args) if args.decoder == "diffusion" else {}
 
 
