@@ -41,7 +41,7 @@ def mjhq(data: Any) -> list[Prompt]:
     """meta_data.json {ID: {category, prompt}}; its pictures CATEGORY/ID.jpg below config.data.images."""
     file = files.named(data, "meta_data.json")
     out = []
-    for number, row in _objects(file).items():
+    for number, row in _objects(file, dict).items():
         category, text = files.fields(row, ("category", "prompt"), f"{file}: {number}")
         picture = files.in_images(data, f"{category}/{number}.jpg", f"{file}: {number}")
         out.append(Prompt(number, str(text), (str(category),), picture=picture))
@@ -59,7 +59,9 @@ def geneval_prompts(data: Any) -> list[Prompt]:
 
 def genai_bench(data: Any) -> list[Prompt]:
     """genai_image.json {ID: {prompt}} and genai_skills.json {skill: [number]}."""
-    texts, skills = (_objects(files.named(data, f"genai_{name}.json"), dict, kind) for name, kind in SKILLS)
+    texts, skills = (
+        _objects(files.named(data, f"genai_{name}.json"), kind) for name, kind in (("image", dict), ("skills", list))
+    )
     of: dict[int, list[str]] = collections.defaultdict(list)
     for skill, numbers in skills.items():
         for number in numbers:
@@ -68,14 +70,14 @@ def genai_bench(data: Any) -> list[Prompt]:
     return [Prompt(n, str(each(n, row)), tuple(of[int(n)])) for n, row in texts.items()]
 
 
-SKILLS = (("image", dict), ("skills", list))
 LAYOUTS = {"mjhq": mjhq, "geneval": geneval_prompts, "genai_bench": genai_bench}
 
 
-def _objects(file: Any, kind: type = dict, of: type = dict) -> dict[str, Any]:
+def _objects(file: Any, of: type) -> dict[str, Any]:
+    """A JSON object of fields that are all of a type."""
     content = records.parse(file.read_bytes(), str(file))
-    if not isinstance(content, kind) or not all(isinstance(x, of) for x in content.values()):
-        raise UserError(f"{file}: expected an object of {of.__name__}s.")
+    if wrong := [name for name, x in content.items() if not isinstance(x, of)]:
+        raise UserError(f"{file}: {wrong[0]} is {type(content[wrong[0]]).__name__}, expected {of.__name__}.")
     return content
 
 
@@ -167,12 +169,12 @@ class Evaluator:
         return out, [""] * len(drawn)
 
     def _geneval(self, prompts: Sequence[Prompt], of: np.ndarray, drawn: np.ndarray) -> Measured:
-        c = self.config
-        detect = given(c.detector, "config.detector") if c.detector else geneval.own_detector(self._checked)
+        c, single = self.config, Checked(self._checked.model, self.name, 1)
+        detect = given(c.detector, "config.detector") if c.detector else geneval.own_detector(single)
         if c.clip and c.clip_tokenizer:
             colour = geneval.colours_by_clip(c.clip, c.clip_tokenizer, c.batch_size)
         else:
-            colour = geneval.colours_by_question(self._checked)
+            colour = geneval.colours_by_question(single)
         named = lambda asked: [want["class"] for field in ("include", "exclude") for want in asked.get(field, [])]
         classes = list(dict.fromkeys(name for prompt in prompts for name in named(prompt.asked)))
         notes = []

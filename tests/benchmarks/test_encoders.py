@@ -21,6 +21,7 @@ def flags(part, sizes):
     return [f"--{part}-{name}={value(x)}" for name, x in sizes.items()]
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 def test_parts(tmp_path, capsys):
     pytest.importorskip("torch")

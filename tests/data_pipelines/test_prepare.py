@@ -271,6 +271,7 @@ def test_jax_torch_and_tensorflow_stay_out():
 
 
 # ----------------------------------------------------------------------------------------------------- interruption
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("workers", "phase", "after"), [(0, "scan", 5), (0, "write", 0), (0, "write", 4), (2, "write", 2)]
 )

@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 import pytest
 
+from data_pipelines.errors import DataError
 from focus_jax.errors import UserError
 from focus_jax.evaluation import edit_files, geneval, prompt_files
 from focus_jax.evaluation.protocol import Edited, Segments
@@ -58,7 +59,7 @@ def test_emu_edit(tmp_path):
     assert sorted(set(model.seeds)) == [0, 1, 2, 3]
     assert "emu_edit_clip_i" not in found  # no weights were given
     parquet(tmp_path / "test-00000-of-00001.parquet", [{k: v for k, v in rows[0].items() if k != "task"}])
-    with pytest.raises(UserError, match="task"):
+    with pytest.raises(DataError, match="has no column task"):
         run(config("emu_edit", path=str(tmp_path)), model)
 
 
@@ -192,8 +193,8 @@ def test_genai_bench_files(tmp_path):
     assert found["genai_bench_basic"] == pytest.approx(0.2, abs=1e-3)
     assert found["genai_bench_advanced"] == found["genai_bench_counting"] == pytest.approx(0.8, abs=1e-3)
     assert found["genai_bench_overall"] == pytest.approx(0.5, abs=1e-3)  # the third prompt has no skill
-    write(tmp_path / "genai_skills.json", [1])
-    with pytest.raises(UserError, match="genai_skills.json: expected an object of lists"):
+    write(tmp_path / "genai_skills.json", {"basic": 1})
+    with pytest.raises(UserError, match="genai_skills.json: basic is int, expected list"):
         run(config("genai_bench", path=str(tmp_path)), Drawer())
 
 

@@ -284,6 +284,7 @@ class Oracle:
         return Segments(ids, ("x",), (1.0,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["refcoco", "reason_seg", "coco_panoptic", "coco_instances", "coco_interactive", "davis", "ref_davis"]
 )

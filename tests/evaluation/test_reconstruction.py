@@ -84,6 +84,7 @@ def world():
     return config_lib.load("configs/eval.py:world_reconstruction", fields)
 
 
+@pytest.mark.slow
 def test_semantic_figures(world):
     evaluator, whole = reconstruction.Evaluator(world), Features()
     figures = evaluator.run(whole)
@@ -97,6 +98,7 @@ def test_semantic_figures(world):
     assert evaluator.protocol["probe"]["scenes"] == 150
 
 
+@pytest.mark.slow
 def test_a_feature_that_codes_lose_shows_in_the_probe(world):
     evaluator = reconstruction.Evaluator(world)
     figures = evaluator.run(Features(lost=[0, 1, 3, 4]))  # red and green

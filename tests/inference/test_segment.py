@@ -60,6 +60,7 @@ def test_rows_do_not_see_each_other(model, images, prompts, found):
         np.testing.assert_allclose(one.scores, found[i].scores, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_region_is_looked_at(model, images, prompts):
     other = np.zeros_like(prompts[2])
     other[40:, :20] = True

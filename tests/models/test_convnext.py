@@ -87,6 +87,7 @@ def test_dtypes(parameters, run):
         assert 0 < np.max(np.abs(x.astype(jnp.float32) - want[name])) < 0.05 * np.max(np.abs(want[name]))
 
 
+@pytest.mark.slow
 def test_scan_equals_loop_and_remat_none(parameters):
     def run(params, **change):
         model = convnext(**TINY, **change)

@@ -74,6 +74,7 @@ def test_unquantised_warm_up(tokenizer):
     assert np.all(quantised["pixel"]["error"] > 0) and np.max(np.abs(y - y_quantised)) > 1e-3
 
 
+@pytest.mark.slow
 def test_gradients_of_the_terms(tokenizer):
     """Reconstruction reaches the encoder and not W; the codebook term reaches W and not the encoder."""
     _, params, call = tokenizer
@@ -253,6 +254,7 @@ def test_drop_mask_has_its_rates():
     assert abs(rows.mean() - 0.25 * (1 - 0.9**24)) < 0.03 and abs(mask[rows].mean() - 0.1 / (1 - 0.9**24)) < 0.01
 
 
+@pytest.mark.slow
 def test_focus_asks_for_the_high_resolution(both):
     focus, params, _, _, _ = both
     with pytest.raises(UserError, match="the form focus needs the high-resolution pictures"):

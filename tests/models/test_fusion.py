@@ -89,6 +89,7 @@ def test_positions_tell_places_apart():
     assert (near - np.diag(np.full(256, np.inf))).max() < 0.95 * near.max()
 
 
+@pytest.mark.slow
 def test_dtype_follows_the_tokens(awake):
     model = Fusion(width=256, heads=4, dtype=jnp.bfloat16)
     found = model.apply({"params": awake}, LOW.astype(jnp.bfloat16), MAPS)
@@ -104,6 +105,7 @@ def test_the_mlp_adds_to_its_input():
     assert model.apply({"params": params}, LOW).shape == LOW.shape
 
 
+@pytest.mark.slow
 def test_the_mlp_can_tell_where_a_cell_lies():
     """At the start it does not, but what would tell it gets a gradient; then equal cells differ by row and column."""
     model, equal = FusionMLP(32), jnp.ones((1, 3, 4, 5))

@@ -21,6 +21,7 @@ from focus_jax.training import sharding
 V, D, B, T = 131_072, 512, 64, 2_048
 
 
+@pytest.mark.slow
 @pytest.mark.tpu_compile
 @pytest.mark.filterwarnings("ignore:Error reading persistent compilation cache")  # no TPU to read it back
 def test_no_device_holds_the_table():

@@ -42,6 +42,7 @@ def encoder(request):
     return step, params, names, jax.jit(step)(params, X)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", tables.TABLES)
 def test_as_on_one_device(encoder, table):
     step, params, names, want = encoder

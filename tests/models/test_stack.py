@@ -48,6 +48,7 @@ def assert_equal(a, b, tolerance=1e-6):
         assert np.max(np.abs(x - y)) <= tolerance * max(np.max(np.abs(y)), 1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "width, remat", [(8, "none"), (16, "none"), (16, "full"), (16, "dots_with_no_batch_dims_saveable")]
 )

@@ -26,6 +26,7 @@ def perfect(sure=20.0):
     return masks
 
 
+@pytest.mark.slow
 def test_perfect_masks_are_matched_and_cost_nothing():
     masks = perfect()
     query = mask_losses.matched(KEYS, masks, np.zeros((2, 5, 3)), TARGETS, THERE, points=POINTS)
@@ -56,6 +57,7 @@ def test_points_lie_where_the_mask_is_unsure():
     assert np.all(near[:150] < 0.3) and near[150:].max() > 0.4  # three in four of the least sure, the rest anywhere
 
 
+@pytest.mark.slow
 def test_a_row_s_draws_are_its_own():
     """Rows in another order, or alone, draw the same points."""
     masks, query = 0.1 * RNG.standard_normal((2, 5, 16, 16)).astype(np.float32), np.array([[4, 2, 0]] * 2)
@@ -110,6 +112,7 @@ def test_gradients_reach_masks_and_scores_alone():
     assert np.all(grads[:, [1, 3]] == 0)
 
 
+@pytest.mark.slow
 def test_contrast_is_what_the_paper_says():
     """Each thing that both frames show, either way: log(1 + sum exp(v k- - v k+)) over the other frame's queries."""
     rng = np.random.default_rng(0)

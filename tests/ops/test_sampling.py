@@ -68,6 +68,7 @@ def deformable_inputs(dtype=jnp.float32):
     return values, points, weights
 
 
+@pytest.mark.slow
 def test_both_forms_of_deformable_attention_are_equal(monkeypatch):
     monkeypatch.setattr(sampling, "QUERIES", 4)
     values, points, weights = deformable_inputs()

@@ -72,6 +72,7 @@ class Tokenizer(nn.Module):
         return self.decode(torch.cat([half, codes], dim=1)), away + semantic_loss + pixel_loss, found
 
 
+@pytest.mark.slow
 def test_the_whole_tokenizer_of_the_release():
     sizes = pixel_half.sizes(False, patch=4)
     torch.manual_seed(1)  # of the frozen codebooks

@@ -38,6 +38,7 @@ def params(reference):
     return unflatten(table.TABLE.read(compare.state(reference), table.shapes(), "reference"))["inception"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size, side", [((64, 96), 107), ((320, 200), 107)])  # drawn larger, drawn smaller
 def test_features(reference, params, size, side):
     x = np.random.default_rng(0).uniform(-1, 1, (2, *size, 3)).astype(np.float32)

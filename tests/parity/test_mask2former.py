@@ -92,6 +92,7 @@ def gradients_of(module, prefix, table, shapes):
     return {k: g for k, g in found.items() if k not in table.left_out(found)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scan", [False, True])
 def test_pixel_decoder(scan):
     their = reference().model.pixel_level_module.decoder
@@ -237,6 +238,7 @@ def test_class_term():
     assert_close(got.sum() / weight.sum(), want["loss_cross_entropy"].numpy(), 1e-5)
 
 
+@pytest.mark.slow
 def test_matching():
     """At so many points that the draw does not matter, both find the same pairs."""
     masks, wanted = 0.5 * normal((2, QUERIES, 24, 16), 50), np.stack([targets(4, 51), targets(4, 52)])

@@ -177,6 +177,7 @@ def test_decoder(scan):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patch, kinds", [(1, reference.DiffusersBlocks), (2, peer.Blocks)])
 def test_whole_with_losses(patch, kinds):
     """Reconstruction, code indices, and all gradients of L1 + quantiser loss; kinds = Blocks checks the plain peer."""

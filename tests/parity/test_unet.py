@@ -75,6 +75,7 @@ def theirs(model, context, pooled, x=X):
     return model(nchw(x), torch.from_numpy(T), torch.from_numpy(context), added_cond_kwargs=given).sample
 
 
+@pytest.mark.slow
 def test_output_and_gradients():
     model, (network, params, shapes) = reference(), load(state(reference()), True)
     model.zero_grad()
@@ -117,6 +118,7 @@ def test_a_context_of_each_level():
     assert set(asked) == {(4, 6, 64), (2, 3, 128)}
 
 
+@pytest.mark.slow
 def test_codes_of_an_imported_model_begin_unheard():
     """SDXL's 4 channels in a network with 8 more: the same picture whatever the codes are."""
     model = randomise(their_unet(inputs=4), seed=1)

@@ -80,6 +80,7 @@ def test_encode_decode_and_gradients():
     assert_gradients(ours, want_grads)
 
 
+@pytest.mark.slow
 def test_variances_are_cut():
     network, params, _ = load()
     bias = np.where(np.arange(8) < 4, params["quant_conv"]["bias"], 99.0)
@@ -89,6 +90,7 @@ def test_variances_are_cut():
     assert float(Latents(jnp.zeros((1, 2, 2, 4)), jnp.zeros((1, 2, 2, 4))).divergence()[0]) == 0.0
 
 
+@pytest.mark.slow
 def test_tiles():
     """A map that fits is run as it is; with a network that looks at no neighbour tiles make no difference."""
     network, params, _ = load()

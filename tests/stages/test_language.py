@@ -138,6 +138,7 @@ def test_packed_is_unpacked(run, examples, batch):
         np.testing.assert_allclose(x, grads2["all"][path], rtol=2e-3, atol=1e-6, err_msg=path)
 
 
+@pytest.mark.slow
 def test_accumulation_changes_nothing(run, batch):
     loss, _, _, grads = run(batch)
     (loss2, _, _), grads2 = run.twice(run.trained, run.frozen, batch)
@@ -167,6 +168,7 @@ def test_at_step_zero_the_adapter_is_the_identity(run, batch):
     np.testing.assert_array_equal(one[Role.QUERY], two[Role.QUERY])
 
 
+@pytest.mark.slow
 def test_a_picture_is_seen_only_by_what_follows_it(examples):
     """Two examples in a row: the second's picture moves no state of the first, and moves its own."""
     packed = Run("configs/stage2.py:tiny", length=440, learnt=128, pack=2, images=2)

@@ -69,6 +69,7 @@ def test_it_learns_to_find(run):
         assert seen[-1][name] < 0.75 * first, (name, first, seen[-1][name])
 
 
+@pytest.mark.slow
 def test_queries_and_classes_are_its_own(run):
     stage, params, batch = run
     tree = unflatten(params)
@@ -82,6 +83,7 @@ def test_queries_and_classes_are_its_own(run):
     np.testing.assert_allclose(base.scores[..., [1, 0]], swapped.scores[..., :2], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_stage_3_takes_its_decoders():
     """All that configs/stage3.py:tiny says it takes is there, in the same shapes, at the shipped sizes."""
     theirs, own = config_lib.load("configs/stage3.py:tiny"), config_lib.load("configs/stage0_masks.py")

@@ -70,6 +70,7 @@ def test_every_term_has_a_loss_and_every_parameter_a_gradient(run, batch):
     assert not dead
 
 
+@pytest.mark.slow
 def test_accumulation_equals_none(run, batch):
     (loss, _, _), gradients = run.once(run.flat, batch)
     (again, _, _), accumulated = run.twice(run.flat, batch)

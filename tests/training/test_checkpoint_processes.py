@@ -12,6 +12,7 @@ import time
 
 import jax
 import numpy as np
+import pytest
 
 from focus_jax.training import checkpoint, fingerprint, state, store
 from tests.training.tiny_run import at_step, new_run, resume
@@ -32,6 +33,7 @@ def start(action, workdir, *rest, devices=8):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_at_the_next_call(tmp_path):
     child = start("full", tmp_path)
     _, err = child.communicate(timeout=120)
@@ -41,6 +43,7 @@ def test_a_full_disk_is_told_at_the_next_call(tmp_path):
     assert store.steps(tmp_path) == [0]
 
 
+@pytest.mark.slow
 def test_sigkill_during_an_asynchronous_save(tmp_path):
     child = start("forever", tmp_path)
     folder, deadline = tmp_path / "checkpoints", time.time() + 120
@@ -75,6 +78,7 @@ def two_processes(action, workdir):
     return [out.strip().splitlines()[-1] for out, _ in outputs]
 
 
+@pytest.mark.slow
 def test_saved_by_two_processes_restored_by_one_and_back(tmp_path):
     first, second = two_processes("save", tmp_path)
     assert first == second and first.endswith("saved True")

@@ -17,9 +17,12 @@ from focus_jax.training import parts
 TINY = "configs/stage1_tokenizer.py:tiny"
 
 
-SHIPPED = [f"stage1_tokenizer.py:{size}" for size in ("tiny", "long", "full")] + [
-    f"ablations.py:{name}{size}" for name in ablations.ABLATIONS for size in ("", "_tiny")
+OF_TOKENIZER = [f"ablations.py:{name}{size}" for name in ablations.TOKENIZER for size in ("", "_tiny")]
+LATER = [
+    f"ablations.py:{n}{size}" for n in ablations.ABLATIONS if n not in ablations.TOKENIZER for size in ("", "_tiny")
 ]
+SHIPPED = [f"stage1_tokenizer.py:{size}" for size in ("tiny", "long", "full")] + OF_TOKENIZER
+SHIPPED += [pytest.param(name, marks=pytest.mark.slow) for name in LATER]
 
 
 @pytest.mark.parametrize("name", SHIPPED)

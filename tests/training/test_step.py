@@ -157,6 +157,7 @@ def test_both_branches_are_exact(both, devices, accumulate):
         np.testing.assert_array_equal(aux[name], aux2[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["none", "batch"])
 def test_rows_of_weight_zero_change_nothing(norm):
     run = Run(make_config(model__discriminator__norm=norm))
@@ -217,6 +218,7 @@ def test_eight_devices_are_one(table, reference):
         assert eight["loss"] == pytest.approx(one["loss"], rel=1e-4), f"{flips} codes flipped"
 
 
+@pytest.mark.slow
 def test_batchnorm_is_whole_across_devices():
     """The discriminator's statistics come from the global batch, not from a device's rows."""
     batch = make_batch()
@@ -253,6 +255,7 @@ def test_update_that_is_not_finite_is_skipped_and_counted():
     assert run.step(batch)["skipped_in_a_row/pixel"] == 0
 
 
+@pytest.mark.slow
 def test_group_without_gradient_stays_where_it_is():
     """Momentum of Adam or Muon and weight decay do not move what a batch says nothing of; its schedule goes on."""
     run = Run(make_config(groups__pixel__weight_decay=0.1))
@@ -269,6 +272,7 @@ def test_group_without_gradient_stays_where_it_is():
     assert counted
 
 
+@pytest.mark.slow
 def test_spike_is_skipped():
     config = make_config(health__warmup=3, health__spike=3.0, groups__pixel__lr=0.0, groups__discriminator__lr=0.0)
     run = Run(config)
@@ -292,6 +296,7 @@ def test_ema_follows_the_parameters(single):
         )
 
 
+@pytest.mark.slow
 def test_codebook_start_matches_the_encoders():
     """After the event each branch's codes have the mean and covariance of its z, and W's optimizer moments are zero."""
     many = dict(model__tokenizer__pixel__codes=4096, model__tokenizer__semantic__codes=4096)
@@ -321,6 +326,7 @@ def test_codebook_start_matches_the_encoders():
     assert np.asarray(run.trained.opt["pixel"][0].mu["tokenizer/pixel/encoder/conv_in/kernel"]).any()
 
 
+@pytest.mark.slow
 def test_only_codebooks_that_were_drawn_are_started():
     """A tokenizer whose pixel branch is brought: its codes stay and count from the first step."""
     config = make_config(semantic=True, loss__codebook_start=2)

@@ -130,6 +130,7 @@ def test_a_config_is_not_needed(tmp_path, monkeypatch):
     assert_same(tmp_path / "back" / "model.safetensors", table.TABLE.write(flat, shapes))
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 @pytest.mark.parametrize("tied", [True, False])
 def test_transformers_reads_the_folder(tmp_path, tied):
@@ -255,6 +256,7 @@ def test_illume_there_and_back(tmp_path, capsys, encoders):
     assert_same(imported(tmp_path, tmp_path / "back", form="illume_plus", name="again"), flat)
 
 
+@pytest.mark.slow
 def test_illume_is_strict(tmp_path, capsys):
     key = "model.vision_tower.semantic_encoder.merger.ln_q.bias"
     for i, (change, sentence) in enumerate((

@@ -71,6 +71,7 @@ def test_there_and_back(table):
     assert set(back) == set(theirs) and all(np.array_equal(back[k], theirs[k]) for k in back)
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 def test_diffusers_reads_the_single_file_alike():
     """Our original names through diffusers' own conversion are our diffusers names."""
@@ -104,6 +105,7 @@ def test_what_else_a_single_file_holds_is_passed_over():
         assert set(table.read(whole, shapes, "file")) == set(shapes)
 
 
+@pytest.mark.slow
 def test_a_network_without_codes_is_filled_up_with_zeros():
     narrow = ConfigDict({"model": {"unet": TINY_UNET | dict(inputs=4)}})
     for table in (sdxl.UNET, sdxl.UNET_ORIGINAL):

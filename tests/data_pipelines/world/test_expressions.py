@@ -107,6 +107,7 @@ def test_the_solver_decides_as_people_do(text, expected):
         assert Solver(FOUR).referents(text) == expected
 
 
+@pytest.mark.slow
 def test_ten_thousand_expressions_have_exactly_their_referents(world):
     checked, rules = 0, collections.Counter()
     for s, referring, reasoning in world:

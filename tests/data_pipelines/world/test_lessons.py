@@ -40,6 +40,7 @@ def test_what_is_said_is_so(preset):
     assert halves > 200 and nothing > 10 and beside > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", PRESETS)
 def test_distances_are_those_of_the_scene(preset):
     """Read back from the wording: the thing that it names, measured from the edge or from the other thing."""

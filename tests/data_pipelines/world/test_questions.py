@@ -33,6 +33,7 @@ def world():
     return out
 
 
+@pytest.mark.slow
 def test_ten_thousand_questions_have_their_answers(world):
     """By the solver, which reads the text; every kind of question among them, in splits with and without open pairs."""
     checked, kinds = 0, collections.Counter()

@@ -451,6 +451,7 @@ def test_readback_of_drawn_scenes(drawn):
     assert min(value for value, _, _ in figures.values()) > 0.99
 
 
+@pytest.mark.slow
 def test_edits_of_drawn_scenes(drawn):
     """Target and source as pictures, for each kind of edit that the scene allows: one has success, the other none."""
     kinds, targets, sources, leaks, blurred = set(), [], [], [], []
