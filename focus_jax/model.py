@@ -174,11 +174,11 @@ class Model(Diffusion):
         Returns: evaluation.protocol.EditedClip. Raises: UserError, also where nothing is found.
         """
         from focus_jax.evaluation.protocol import EditedClip
-        from focus_jax.inference.video_edit import edited
+        from focus_jax.inference.video_edit import done, edited
 
         frames = pictures("frames", frames)
         masks = self.segment_video(frames, prompt).ids > 0
-        return EditedClip(edited(self, frames, masks, instruction, seed=seed, **options), masks)
+        return EditedClip(edited(frames, done(self, frames, masks, instruction, seed=seed, **options)), masks)
 
     def redraw(
         self, images: np.ndarray, masks: np.ndarray | None = None, *, seeds: Any, tokens: float = 1.0, **options: Any

@@ -5,6 +5,7 @@ DAVIS's layout."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from data_pipelines import transforms
 from data_pipelines.readers import folder
 from focus_jax.errors import UserError
 from focus_jax.evaluation.protocol import Segments
-from focus_jax.inference import masks
+from focus_jax.inference import masks, reconstruct
+from focus_jax.inference.edit import Done
 
 RECORD = "video.json"
 MILLISECONDS = 160  # of a frame of the overlay
@@ -83,14 +85,19 @@ def marked(path: str, size: tuple[int, int]) -> np.ndarray:
     return found
 
 
-def write_edited(output: epath.Path, frames: dict[str, np.ndarray], changed: np.ndarray) -> None:
-    """edited/NAME.png of every frame and edited.gif; changed: uint8 [T, H, W, 3]."""
-    shown = [Image.fromarray(x) for x in changed]
-    for name, image in zip(frames, shown):
+def write_edited(
+    output: epath.Path, frames: dict[str, np.ndarray], changed: Sequence[Done | None], fingerprint: str
+) -> None:
+    """edited/NAME.png of every frame and edited.gif, and edited/NAME.codes.npz of frames to which something was done;
+    fingerprint: of the tokenizer."""
+    shown = [Image.fromarray(frame if one is None else one.image) for frame, one in zip(frames.values(), changed)]
+    for name, image, one in zip(frames, shown, changed):
         path = output / "edited" / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as to:
             image.save(to, format="PNG")
+        if one is not None:
+            reconstruct.save_codes(output / "edited" / f"{name}{reconstruct.CODES}", one, fingerprint)
     with (output / "edited.gif").open("wb") as to:
         shown[0].save(to, format="GIF", save_all=True, append_images=shown[1:], duration=MILLISECONDS, loop=0)
 

@@ -154,15 +154,17 @@ def test_clips_are_edited_where_they_are_marked(model, pictures, says):
     frames = np.stack([pictures[0]] * 3)
     masks = np.zeros(frames.shape[:3], bool)
     masks[[0, 2], 10:30, 10:30] = True
-    found = video_edit.edited(model, frames, masks, "make it blue", seed=5, feather=0, **OPTIONS)
+    done = video_edit.done(model, frames, masks, "make it blue", seed=5, feather=0, **OPTIONS)
+    assert done[1] is None
+    found = video_edit.edited(frames, done)
     np.testing.assert_array_equal(found[1], frames[1])
     np.testing.assert_array_equal(found[0], found[2])  # one seed
     assert (found[0] != frames[0])[masks[0]].any()
     np.testing.assert_array_equal(found[~masks], frames[~masks])
     with pytest.raises(UserError, match="nothing is marked in any frame"):
-        video_edit.edited(model, frames, np.zeros_like(masks), "make it blue")
+        video_edit.done(model, frames, np.zeros_like(masks), "make it blue")
     with pytest.raises(UserError, match=r"masks: bool\[3, 48, 47\], expected bool\[3, 48, 48\]"):
-        video_edit.edited(model, frames, masks[:, :, :-1], "make it blue")
+        video_edit.done(model, frames, masks[:, :, :-1], "make it blue")
 
 
 def test_composite_keeps_the_source():
@@ -248,6 +250,8 @@ def test_clips_out(model, says, cli, tmp_path):
     infer.main([*argv, "--edit=make it blue", "--steps=2"])
     first = np.asarray(Image.open(out / "edited" / "0.png"))
     np.testing.assert_array_equal(first[mask == 0], np.asarray(Image.open(frames / "0.png"))[mask == 0])
+    with np.load(out / "edited" / "0.codes.npz") as codes:
+        assert set(model.grids(SIDE, SIDE)) <= set(codes.files)
     assert (out / "edited.gif").exists() and json.loads((out / "video.json").read_text())["edit"] == "make it blue"
 
 

@@ -20,7 +20,7 @@ DESCRIPTION = """Things in a clip: a folder of frames, in the order of their nam
 and with --edit="make it blue", of a checkpoint of stage 4, what becomes of the clip where this is done to what was
 found, frame by frame from one seed; other pixels stay as they are to the last bit (--no-composite: as they were drawn):
 
-  OUTPUT/edited/FRAME.png, OUTPUT/edited.gif
+  OUTPUT/edited/FRAME.png, OUTPUT/edited.gif, and of what was drawn OUTPUT/edited/FRAME.codes.npz
 
 One of these says what is asked:
 
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
 
     import focus_jax
     from focus_jax.inference import clip_files
-    from focus_jax.inference.video_edit import edited
+    from focus_jax.inference.video_edit import done
 
     given = shared.one_of(args, OF_CLIPS)
     if args.frame and given != "mask":
@@ -54,13 +54,13 @@ def run(args: argparse.Namespace) -> None:
     found = model.segment_video(pictures, asked)
     changed = None
     if args.edit:
-        changed = edited(model, pictures, found.ids > 0, args.edit, seed=args.seed, **(how | options))
+        changed = done(model, pictures, found.ids > 0, args.edit, seed=args.seed, **(how | options))
     output.mkdir(parents=True, exist_ok=True)
     told = {"checkpoint": model.label, "asked": {given: getattr(args, given)}, "names": found.names}
     told |= {"scores": [round(x, 4) for x in found.scores], "frames": clip_files.write(output, frames, found)}
     if changed is not None:
         told |= {"edit": args.edit, "seed": args.seed, "composite": args.composite}
-        clip_files.write_edited(output, frames, changed)
+        clip_files.write_edited(output, frames, changed, model.codes_fingerprint)
     (output / clip_files.RECORD).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
     where = [int((found.ids == k).any(axis=(1, 2)).sum()) for k in range(1, len(found.names) + 1)]
     for k, (name, count) in enumerate(zip(found.names, where), 1):
