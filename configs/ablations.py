@@ -71,7 +71,9 @@ def mask_tokens(c: ConfigDict) -> None:
 def mask_attention(c: ConfigDict) -> None:
     c.model.mask_guidance.gated, c.model.unet.separate = False, True
     c.assign += (("unet/[^/]*_attn_[^/]*/.*attn2/.*", "frozen"), ("unet/[^/]*_attn_[^/]*/.*norm2/.*", "frozen"))
-    c.assign += (("unet/.*/(attn_mask|norm_mask)/.*", "mask_guidance"),)
+    tiny = "drawing" in c.groups
+    c.assign += (("unet/.*/(attn_mask|norm_mask)/.*", "drawing" if tiny else "mask_guidance"),)
+    c.assign += (("unet/.*/attn_mask/(q|k|v|out)", "drawing_matrices"),) * tiny
     c.init.update({f"unet/{path}": "random" for path in _blocks(c.model.unet)})
 
 
