@@ -19,11 +19,14 @@ from focus_jax.models.focus import Vectors
 from focus_jax.models.mask_decoder import Predictions
 from focus_jax.stages import drawing, language, masks
 from focus_jax.stages.tokenizer import to_float
-from focus_jax.training.parts import resolve
-from focus_jax.training.step import Batch, Metrics
+from focus_jax.training.parts import resolve, unflatten
+from focus_jax.training.state import all_params
+from focus_jax.training.step import Batch, Event, Metrics, put
 
 SHAPE_CLASSES = (language.SHAPE_CLASS, segmentation.CLASS, clips.CLASS, *drawing.CLASSES)
 TERMS = (*masks.TERMS, masks.FOLLOW, drawing.LATENT)  # beside those of words
+MAY = {"codes_start"}  # of config.loss: whether rows of codes begin as the codes' vectors; not so where it is not there
+ROWS = "llm/embedding/rows"
 
 
 def validate(config: Any, more: Sequence[str] = (), beside: Sequence[str] = TERMS) -> None:
@@ -31,7 +34,7 @@ def validate(config: Any, more: Sequence[str] = (), beside: Sequence[str] = TERM
     language.validate_vocabulary(config)
     expected = {"text_mode", "weights", *masks.FIELDS, *more}
     terms = {*language.TERMS, *beside}
-    if set(config.loss) != expected or set(config.loss.weights) != terms:
+    if set(config.loss) - MAY != expected or set(config.loss.weights) != terms:
         raise UserError(f"config.loss: expected {', '.join(sorted(expected))}, and weights of {', '.join(terms)}.")
     masks.validate(config)
 
@@ -50,6 +53,20 @@ class Stage(language.Stage):
     """Networks and losses of stage 3; see training.step.Stage for the protocol."""
 
     beside: tuple[str, ...] = TERMS
+
+    def __init__(self, config: Any):
+        super().__init__(config)
+        if config.loss.get("codes_start", False):
+            self.events = (Event("codes_start", 0, self.start_codes),)
+
+    def start_codes(self, plan: Any, trained: Any, frozen: Any, batch: Batch) -> tuple[Any, Any]:
+        """An event: drawing.begun, of a language model whose head is its embedding."""
+        del batch
+        params = all_params(trained, frozen)
+        part = {p.removeprefix("tokenizer/"): x for p, x in params.items() if p.startswith("tokenizer/")}
+        books = drawing.tables(self.tokenizer, unflatten(part), self.vocabulary)
+        key = jax.random.key(self.config.seed)
+        return put(plan, trained, frozen, {ROWS: drawing.begun(params[ROWS], books, self.vocabulary.text, key)})
 
     def weights(self, step: jax.Array) -> dict[str, Any]:
         return super().weights(step) | {name: self.loss.weights[name] for name in self.beside}
