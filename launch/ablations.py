@@ -59,7 +59,6 @@ all at the budget `ladder` and from one seed; behind a figure stands its standar
 not know how runs of other seeds differ. A row is trained and measured at the stage whose recipe it changes; what later
 stages make of it is not measured. `-`: the benchmark has no such figure of that model. At this size a row tells whether
 the parts work as they should, and little of how they would fare at full size.
-
 """
 
 
@@ -79,7 +78,7 @@ def page(figures: dict[str, dict]) -> str:
     out = [HEAD]
     for stage, title in WHOLE.items():
         _, shown = MEASURED[stage]
-        out.append(f"## {title[0].upper()}{title[1:]}\n")
+        out.append(f"\n## {title[0].upper()}{title[1:]}\n")
         out += [f"| | {' | '.join(shown.values())} | training | steps |", "|---" * (len(shown) + 3) + "|"]
         for row in (stage, *(row for row in ablations.ABLATIONS if stage_of(row) == stage)):
             name, found = "whole recipe" if row == stage else row, figures.get(row)
@@ -88,8 +87,7 @@ def page(figures: dict[str, dict]) -> str:
                 continue
             cells = [_cell(found, figure) for figure in shown]
             out.append(f"| {name} | {' | '.join(cells)} | {found['seconds'] / 60:.0f} min | {found['steps']:,} |")
-        out.append("")
-    return "\n".join(out)
+    return "\n".join(out) + "\n"
 
 
 def _cell(found: dict, figure: str) -> str:
