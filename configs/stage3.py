@@ -49,6 +49,7 @@ def get_config(size: str = "full") -> ConfigDict:
 
     c.loss = models.mask_loss(sizes)
     c.loss.text_mode = False  # codes are words too
+    c.loss.codes_start = False  # whether rows of codes begin as the codes' vectors (stages/drawing.py, begun)
     c.loss.weights.update(text=1.0 if not tiny else 4.0, semantic=1.0, pixel=1.0, follow=2.0, latent=1.0)
 
     if tiny:

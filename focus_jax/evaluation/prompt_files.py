@@ -113,8 +113,6 @@ class Evaluator:
         for field, low in (("height", 1), ("width", 1), ("batch_size", 1), ("limit", 0), ("shown", 0), ("samples", 1)):
             if config[field] < low:
                 raise UserError(f"config.{field}: expected at least {low}, found {config[field]}.")
-        if config.benchmark == "mjhq" and not (config.inception or config.clip):
-            raise UserError("config.inception: is empty, expected weights to measure mjhq with, or config.clip.")
         self.baselines: dict[str, dict[str, float]] = {}
         self.galleries: list[held_out.Gallery] = []
 
@@ -135,6 +133,10 @@ class Evaluator:
     def run(self, model: Any, data: Sequence[Prompt] | None = None) -> dict[str, Figure]:
         """model: from focus_jax.load; data: prompts, default those of the files that the config names."""
         c, self._checked = self.config, Checked(model, self.name, self.config.batch_size)
+        if c.benchmark == "mjhq" and not (c.inception or (c.clip and c.clip_tokenizer)):
+            raise UserError(
+                "config.inception: is empty, expected weights to measure mjhq, or clip with its tokenizer."
+            )
         prompts = (LAYOUTS[c.benchmark](c.data) if data is None else list(data))[: c.limit or None]
         if not prompts:
             raise UserError(f"config.data.path: {c.data.path} has no prompt, expected some.")

@@ -74,7 +74,7 @@ def test_gaps_and_the_choice_of_guidance():
     (gallery,) = evaluator.galleries
     assert len(gallery["rows"]) == 2 and gallery["rows"][0][3].shape == (128, 128, 3)
     tried = {options["guidance"] for _, options in model.calls}
-    assert tried == {1.0, 1.25, 1.5, 2.0}
+    assert tried == {1.0, 1.5, 2.0, 3.0, 4.0, 6.0}
 
 
 @pytest.mark.parametrize("change", [dict(guidance=()), dict(chosen_on=1), dict(mean_of=7)])

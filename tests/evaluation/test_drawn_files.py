@@ -208,7 +208,7 @@ def test_mjhq_files(tmp_path, monkeypatch):
     monkeypatch.setattr(prompt_files.networks, "inception_features", features)
     c = config("mjhq", path=str(tmp_path), images=str(tmp_path / "images"))
     with pytest.raises(UserError, match="config.inception: is empty"):
-        prompt_files.Evaluator(c)
+        run(c, Drawer())
     c.inception = "given"
     _, found = run(c, Drawer())
     assert found["mjhq_fid"] == pytest.approx(0.0, abs=1.0)  # the same grey pictures

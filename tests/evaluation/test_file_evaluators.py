@@ -318,4 +318,4 @@ def test_layouts_and_configs_name_each_other():
     assert set(layouts.LAYOUTS) == set(eval_files.ANSWERS) == set(MAKE)
     for name, make in eval_files.BENCHMARKS.items():
         assert make().benchmark == name and evaluator_of(make()).name == name
-        assert name in eval_files.MASKS or f"  {name} " in layouts.__doc__
+        assert name in (*eval_files.MASKS, *eval_files.DRAWN) or f"  {name} " in layouts.__doc__

@@ -122,6 +122,7 @@ def test_the_tokenizer_can_draw_too(model, pictures, says):
     np.testing.assert_array_equal(found[0].image, fit.back(model.decode(codes)[0]))
 
 
+@pytest.mark.slow
 def test_what_it_says_itself_can_be_read(model, pictures):
     """Random weights say something, by words and by regions, in any order of the rows."""
     region = np.zeros((48, 48), bool)
@@ -141,6 +142,7 @@ def test_redraw_is_drawn_as_edits_are(model, pictures):
     assert found.shape == pictures.shape and (found != plain).any()
 
 
+@pytest.mark.slow
 def test_captions_are_drawn_by_diffusion_where_it_is_there(model):
     size = dict(height=SIDE, width=SIDE, seeds=[3])
     ours = model.generate(["a red circle."], **size, diffusion=OPTIONS)
@@ -218,6 +220,7 @@ def cli(model, says, tmp_path, monkeypatch):
     return lambda *argv: infer.main(["edit", str(tmp_path / "scene.png"), *common, *argv])
 
 
+@pytest.mark.slow
 def test_files_out(cli, tmp_path, capsys):
     cli("--instruction=remove the red circle", "--instruction=make it blue", "--seed=3")
     out, source = tmp_path / "out", np.asarray(Image.open(tmp_path / "scene.png"))
@@ -237,6 +240,7 @@ def test_files_out(cli, tmp_path, capsys):
     assert np.asarray(Image.open(tmp_path / "again" / "scene.edit1.png")).shape == source.shape
 
 
+@pytest.mark.slow
 def test_clips_out(model, says, cli, tmp_path):
     frames = tmp_path / "frames"
     frames.mkdir()

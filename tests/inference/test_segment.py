@@ -126,6 +126,7 @@ def test_a_region_is_its_best_mask(model):
     assert abs(one.mask.sum() - 16 * 64) < 20
 
 
+@pytest.mark.slow
 def test_rules_are_the_caller_s(model, images):
     nothing = model.segment(images[:1], ["the red circle"], rules=Rules(words=1.1))[0]
     assert not nothing.mask.any() and nothing.names == ()

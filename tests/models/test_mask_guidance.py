@@ -105,6 +105,7 @@ def test_mask_tokens_as_context():
     assert np.abs(narrow(corner(0, 0), gate=1.0) - narrow(corner(0, 0), there=0.0, gate=1.0)).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_attention_of_its_own_begins_silent(placed):
     """Without a gate: the network is the one without it, and it learns from the first step on."""
     guided = Guided(separate=True, gated=False)

@@ -129,6 +129,7 @@ def test_a_pair_without_a_region_is_drawn_under_what_the_model_marks(run, batch,
     assert (np.asarray(found[:2]).max(axis=(1, 2)) > 0).all()
 
 
+@pytest.mark.slow
 def test_a_closed_gate_is_blind_to_masks(run, batch):
     other = batch | {"guide": np.array([NONE, NONE, NONE, WHOLE], np.int32)}
     assert diffusion(run, gated(run, 0.0), batch) == diffusion(run, gated(run, 0.0), other)
