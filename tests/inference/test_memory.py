@@ -13,9 +13,7 @@ from tests.stages.test_editing import config
 
 @pytest.fixture(scope="module")
 def lowered():
-    c = config()
-    c.model.decoder.unit //= 2  # of the smallest picture: both its sizes are known
-    return memory.Lowered(c)
+    return memory.Lowered(config())
 
 
 @pytest.mark.slow

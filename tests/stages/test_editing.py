@@ -26,8 +26,10 @@ def config(spec="configs/stage4.py:tiny"):
     c = test_multimodal.config(spec)
     c.model.vae.update(dict(widths=(8, 8), groups=4))
     c.model.unet.update(dict(widths=(16, 16), heads=(2, 2), groups=4, context=8, pooled=3, ids=4))
-    if c.model.mask_guidance:
-        c.model.mask_guidance.width = 8
+    if guide := c.model.mask_guidance:
+        guide.width = 8
+        if "states" in guide:
+            guide.states = c.model.llm.width
     c.model.decoder.unit = SIDE
     c.loss.drawing.drop["all"] = 0.0
     return c
