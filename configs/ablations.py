@@ -92,9 +92,10 @@ def separate_masks(c: ConfigDict) -> None:
     c.loss.truth = (1.0, 1.0)
 
 
-CHANGES = {stage3: (pixel_first, no_names)}
-CHANGES[stage4] = (no_mask_guidance, literal_mask_guidance, mask_tokens, mask_attention, separate_masks)
-ABLATIONS = (*TOKENIZER, *(change.__name__ for of in CHANGES.values() for change in of))
+CHANGES = {change.__name__: (stage3, change) for change in (pixel_first, no_names)}
+OF_MASKS = (no_mask_guidance, literal_mask_guidance, mask_tokens, mask_attention, separate_masks)
+CHANGES |= {change.__name__: (stage4, change) for change in OF_MASKS}
+ABLATIONS = (*TOKENIZER, *CHANGES)
 
 
 def get_config(name: str = "") -> ConfigDict:
@@ -108,7 +109,7 @@ def get_config(name: str = "") -> ConfigDict:
         tokenizer.update(TOKENIZER[plain])
         c = stage1_tokenizer.recipe(size, tokenizer)
     else:
-        stage, change = next((stage, f) for stage, of in CHANGES.items() for f in of if f.__name__ == plain)
+        stage, change = CHANGES[plain]
         c = stage.get_config(size)
         change(c)
     c.name = f"{plain}:{size}"

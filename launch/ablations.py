@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from configs import ablations  # noqa: E402
-from launch.ladder import run  # noqa: E402
+from launch.ladder import trained  # noqa: E402
 
 WHOLE = {"stage1_tokenizer": "stage 1", "stage3": "stage 3", "stage4": "stage 4"}
 # By stage what is measured, with overrides, and of that what the page shows: a figure and what it is called there.
@@ -66,11 +66,7 @@ def stage_of(row: str) -> str:
     """The stage whose recipe a row changes."""
     if row in ablations.TOKENIZER:
         return "stage1_tokenizer"
-    return next(
-        stage.__name__.rpartition(".")[2]
-        for stage, of in ablations.CHANGES.items()
-        if row in {change.__name__ for change in of}
-    )
+    return ablations.CHANGES[row][0].__name__.rpartition(".")[2]
 
 
 def page(figures: dict[str, dict]) -> str:
@@ -114,12 +110,8 @@ def main() -> None:
     jobs |= {row: f"configs/ablations.py:{row}_tiny" for row in rows}
     for row, config in jobs.items():
         workdir, report = f"{args.runs}/{row}", f"{args.report}/{row}"
-        run("focus_jax.train", f"--config={config}", f"--workdir={workdir}")
-        for benchmark, *overrides in MEASURED[row if row in WHOLE else stage_of(row)][0]:
-            run(
-                "focus_jax.evaluate", f"--config=configs/eval.py:{benchmark}", f"--checkpoint={workdir}",
-                f"--report={report}", *overrides,
-            )  # fmt: skip
+        benchmarks, _ = MEASURED[row if row in WHOLE else stage_of(row)]
+        trained(config, workdir, benchmarks, report, "ladder")
     figures = {}
     for row in (*WHOLE, *ablations.ABLATIONS):
         file = ROOT / args.report / row / "metrics.json"

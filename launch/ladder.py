@@ -79,6 +79,16 @@ def run(*command: str) -> None:
         raise SystemExit(done.returncode)
 
 
+def trained(config: str, workdir: str, benchmarks: tuple[tuple[str, ...], ...], report: str, budget: str) -> None:
+    """A config trained, or trained on, and measured; benchmarks: as of Stage."""
+    run("focus_jax.train", f"--config={config}", f"--workdir={workdir}")
+    for benchmark, *overrides in benchmarks:
+        run(
+            "focus_jax.evaluate", f"--config=configs/eval.py:{benchmark}", f"--checkpoint={workdir}",
+            f"--report={report}", f"--budget={budget}", *overrides,
+        )  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         "launch/ladder.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -97,12 +107,8 @@ def main() -> None:
             print(f"{name}: left out, {stages[name].needs} is not there; make standins assets", flush=True)
             continue
         stage, workdir = stages[name], f"{args.runs}/{'standins' if args.standins else budget}/{name}"
-        run("focus_jax.train", f"--config={stage.configs[budget]}", f"--workdir={workdir}")
-        for benchmark, *overrides in stage.benchmarks + (stage.long if budget == "long" else ()):
-            run(
-                "focus_jax.evaluate", f"--config=configs/eval.py:{benchmark}", f"--checkpoint={workdir}",
-                f"--report={args.report}", f"--budget={budget}", *overrides,
-            )  # fmt: skip
+        benchmarks = stage.benchmarks + (stage.long if budget == "long" else ())
+        trained(stage.configs[budget], workdir, benchmarks, args.report, budget)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 
 from data_pipelines import transforms
 from focus_jax.errors import UserError
-from focus_jax.evaluation import held_out, layouts
+from focus_jax.evaluation import files, held_out, layouts
 from focus_jax.evaluation.figures import Figure, clustered
 from focus_jax.evaluation.files import LETTERS, Row
 
@@ -28,11 +28,7 @@ class Asked:
 
 def check(config: Any, benchmarks: Sequence[str]) -> None:
     """Raises: UserError naming the field."""
-    if config.benchmark not in benchmarks:
-        raise UserError(f"config.benchmark: expected one of {', '.join(benchmarks)}, found {config.benchmark!r}.")
-    for field, low in (("height", 1), ("width", 1), ("batch_size", 1), ("limit", 0), ("shown", 0)):
-        if config[field] < low:
-            raise UserError(f"config.{field}: expected at least {low}, found {config[field]}.")
+    files.check(config, benchmarks, height=1, width=1, batch_size=1, limit=0, shown=0)
     try:
         asked = config.prompt.format(question="\0", options="", hint="")
     except (KeyError, IndexError, ValueError) as error:

@@ -9,14 +9,13 @@ has 1, 1 and a CLIP-DIR of 0. Where files have targets, the same against these.
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from etils import epath
 
 from data_pipelines import transforms
-from data_pipelines.errors import DataError
 from data_pipelines.example import Example
 from data_pipelines.readers.edits import Edits
 from data_pipelines.readers.instruct_pix2pix import InstructPix2Pix
@@ -53,15 +52,7 @@ def emu_edit(data: Any) -> list[Pair]:
     return out
 
 
-def _read(reader: Any) -> list[Example]:
-    every = [one for partition in reader.partitions() for _, one in reader.read(partition)]
-    for one in every:
-        if isinstance(one, DataError):
-            raise one
-    return every
-
-
-def _pairs(examples: Sequence[Example]) -> list[Pair]:
+def _pairs(examples: Iterable[Example]) -> list[Pair]:
     picture = lambda encoded, name: np.asarray(transforms.decode(encoded.data, name))
     return [
         Pair(e.id, picture(e.images[0], e.id), e.instruction, target=picture(e.target, e.id)) for e in examples
@@ -71,7 +62,7 @@ def _pairs(examples: Sequence[Example]) -> list[Pair]:
 def instruct_pix2pix(data: Any) -> list[Pair]:
     """A folder as `prepare instruct_pix2pix` reads it; captions are input and output of prompt.json, where there."""
     out = []
-    for pair in _pairs(_read(InstructPix2Pix(data.path))):
+    for pair in _pairs(files.examples(InstructPix2Pix(data.path))):
         file = epath.Path(data.path) / pair.name.rpartition("/")[0] / "prompt.json"
         said = json.loads(file.read_text())
         captions = {"before": str(said.get("input", "")), "after": str(said.get("output", ""))}
@@ -81,7 +72,7 @@ def instruct_pix2pix(data: Any) -> list[Pair]:
 
 def magicbrush(data: Any) -> list[Pair]:
     """Tables as `prepare edits --layout=magicbrush` reads them."""
-    return _pairs(_read(Edits(data.path, layout="magicbrush", images=data.get("images", ""))))
+    return _pairs(files.examples(Edits(data.path, layout="magicbrush", images=data.get("images", ""))))
 
 
 BENCHMARKS: dict[str, Callable[[Any], list[Pair]]] = {f.__name__: f for f in (emu_edit, instruct_pix2pix, magicbrush)}
@@ -95,11 +86,7 @@ class Evaluator:
 
     def __init__(self, config: Any):
         self.config, self.name = config, config.benchmark
-        if config.benchmark not in BENCHMARKS:
-            raise UserError(f"config.benchmark: {config.benchmark!r}, expected one of {', '.join(BENCHMARKS)}.")
-        for field, low in (("batch_size", 1), ("limit", 0), ("shown", 0)):
-            if config[field] < low:
-                raise UserError(f"config.{field}: expected at least {low}, found {config[field]}.")
+        files.check(config, BENCHMARKS, batch_size=1, limit=0, shown=0)
         self.baselines: dict[str, dict[str, float]] = {}
         self.galleries: list[held_out.Gallery] = []
 
@@ -138,7 +125,7 @@ class Evaluator:
     def _made(self, checked: Checked, pairs: Sequence[Pair]) -> tuple[list[Any], list[Any], np.ndarray]:
         """(pictures, masks, whether nothing was done); pictures of one size go together."""
         c = self.config
-        options = c.drawing.to_dict() | ({"sampling": c.sampling.to_dict()} if len(c.sampling) else {})
+        options = held_out.edit_options(c)
         sizes: dict[tuple[int, int], list[int]] = {}
         for i, pair in enumerate(pairs):
             sizes.setdefault(pair.source.shape[:2], []).append(i)

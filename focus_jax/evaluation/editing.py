@@ -65,8 +65,7 @@ class Evaluator(held_out.Benchmark):
         checked, seeds = Checked(model, self.name, c.batch_size), held_out.seeds_of(c, found)
         made, hints = zip(*(instructed(scene, c.absent_every, c.side) for scene in found))
         pictures = held_out.pictures(found, c.side)
-        how, sampling = c.drawing.to_dict(), c.sampling.to_dict()
-        more = how | ({"sampling": sampling} if sampling else {})
+        how, more = c.drawing.to_dict(), held_out.edit_options(c)
         answer = checked.edit(pictures, [x.instruction for x in made], hints, seeds=seeds, **more)
 
         told = [i for i, x in enumerate(made) if x.target != x.source]

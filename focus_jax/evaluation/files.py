@@ -11,6 +11,7 @@ from typing import Any
 from etils import epath
 
 from data_pipelines.errors import DataError
+from data_pipelines.example import Example
 from data_pipelines.readers import folder, records
 from focus_jax.errors import UserError
 
@@ -47,6 +48,26 @@ class Row:
         except OSError as error:
             message = f"{self.name}: {self.picture} cannot be read ({error.strerror}), expected a picture."
             raise UserError(message) from error
+
+
+def check(config: Any, benchmarks: Iterable[str], **least: int) -> None:
+    """Raises: UserError for a benchmark that is none of these, and for a field of the config below its least value."""
+    if config.benchmark not in (known := list(benchmarks)):
+        raise UserError(f"config.benchmark: expected one of {', '.join(known)}, found {config.benchmark!r}.")
+    for field, low in least.items():
+        if config[field] < low:
+            raise UserError(f"config.{field}: expected at least {low}, found {config[field]}.")
+
+
+def examples(reader: Any, split: str = "") -> Iterator[Example]:
+    """What a reader (data_pipelines/readers) reads, of all splits where none is named. Raises: DataError for a record
+    that is bad."""
+    for partition in reader.partitions():
+        for _, one in reader.read(partition):
+            if isinstance(one, DataError):
+                raise one
+            if split in ("", one.split):
+                yield one
 
 
 # --------------------------------------------------------------------------------------------------------------- files

@@ -34,8 +34,7 @@ class Evaluator(held_out.Benchmark):
         found = self.scenes(data)
         said = [described(scene) for scene in found]
         checked, seeds = Checked(model, self.name, c.batch_size), held_out.seeds_of(c, found)
-        how = c.drawing.to_dict()
-        more = c.sampling.to_dict() | ({"diffusion": how} if how else {})
+        how, more = c.drawing.to_dict(), held_out.generation_options(c)
         drawn = checked.generate([x.text for x in said], height=c.side, width=c.side, seeds=seeds, **more)
         true = held_out.pictures(found, c.side)
         rows = _rows(found, said, drawn)

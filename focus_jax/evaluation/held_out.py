@@ -45,6 +45,18 @@ def check(config: Any) -> None:
         )
 
 
+def edit_options(config: Any) -> dict[str, Any]:
+    """How edits are made (inference.edit.Editor), of config.drawing and .sampling; the model's own where empty."""
+    sampling = config.sampling.to_dict()
+    return config.drawing.to_dict() | ({"sampling": sampling} if sampling else {})
+
+
+def generation_options(config: Any) -> dict[str, Any]:
+    """The same of pictures of captions (inference.draw.Drawer)."""
+    diffusion = config.drawing.to_dict()
+    return config.sampling.to_dict() | ({"diffusion": diffusion} if diffusion else {})
+
+
 class Benchmark:
     """What an evaluator of the world begins with. baselines: {figure: {what: its value}}; galleries: see `gallery`;
     both are there after `run`."""

@@ -14,7 +14,7 @@ from data_pipelines import readers, transforms
 from data_pipelines.errors import DataError
 from data_pipelines.example import Example, Instance
 from focus_jax.errors import UserError
-from focus_jax.evaluation import held_out
+from focus_jax.evaluation import files, held_out
 from focus_jax.evaluation.figures import Figure, bootstrapped, clustered, sums_by
 from focus_jax.evaluation.metrics_instances import AveragePrecision
 from focus_jax.evaluation.metrics_masks import (
@@ -105,12 +105,7 @@ class Evaluator:
     def _examples(self) -> Iterator[Example]:
         data = self.config.data
         reader = readers.get(data.reader)(data.path, **data.options.to_dict())
-        every = (one for partition in reader.partitions() for one in reader.read(partition))
-        wanted = (one for one in every if isinstance(one[1], DataError) or data.split in ("", one[1].split))
-        for _, example in itertools.islice(wanted, self.config.limit or None):
-            if isinstance(example, DataError):
-                raise example
-            yield example
+        return itertools.islice(files.examples(reader, data.split), self.config.limit or None)
 
     # -------------------------------------------------------------------------------------------------------- pictures
     def _picture(self, number: int, example: Example) -> None:

@@ -108,11 +108,7 @@ class Evaluator:
 
     def __init__(self, config: Any):
         self.config, self.name = config, config.benchmark
-        if config.benchmark not in LAYOUTS:
-            raise UserError(f"config.benchmark: {config.benchmark!r}, expected one of {', '.join(LAYOUTS)}.")
-        for field, low in (("height", 1), ("width", 1), ("batch_size", 1), ("limit", 0), ("shown", 0), ("samples", 1)):
-            if config[field] < low:
-                raise UserError(f"config.{field}: expected at least {low}, found {config[field]}.")
+        files.check(config, LAYOUTS, height=1, width=1, batch_size=1, limit=0, shown=0, samples=1)
         self.baselines: dict[str, dict[str, float]] = {}
         self.galleries: list[held_out.Gallery] = []
 
@@ -134,14 +130,11 @@ class Evaluator:
         """model: from focus_jax.load; data: prompts, default those of the files that the config names."""
         c, self._checked = self.config, Checked(model, self.name, self.config.batch_size)
         if c.benchmark == "mjhq" and not (c.inception or (c.clip and c.clip_tokenizer)):
-            raise UserError(
-                "config.inception: is empty, expected weights to measure mjhq, or clip with its tokenizer."
-            )
+            raise UserError("config.inception: is empty, expected weights to measure mjhq, or clip with its tokenizer.")
         prompts = (LAYOUTS[c.benchmark](c.data) if data is None else list(data))[: c.limit or None]
         if not prompts:
             raise UserError(f"config.data.path: {c.data.path} has no prompt, expected some.")
-        options = c.sampling.to_dict() | ({"diffusion": c.drawing.to_dict()} if len(c.drawing) else {})
-        n = c.samples
+        options, n = held_out.generation_options(c), c.samples
         texts = [prompt.text for prompt in prompts for _ in range(n)]
         seeds = [c.seed + i for i in range(len(texts))]
         drawn = self._checked.generate(texts, height=c.height, width=c.width, seeds=seeds, **options)

@@ -111,7 +111,7 @@ class Editor:
         codes = codes_of(written, "instructions", repair)
         under = self._under(np.stack(found), fit)
         if self.form == QUERIES:
-            under = states * ~np.array(whole)[:, None, None]  # as it was taught
+            under = np.asarray(states) * ~np.array(whole)[:, None, None]  # as it was taught
         drawn = self.model.drawer.draw(codes, where, seeds, decoder=decoder, scale=scale, masks=under, **options)
         out = []
         for i in range(count):
@@ -152,7 +152,7 @@ class Editor:
 
     def _meant(
         self, instructions: Sequence[str], hints: Sequence[Any], said: Sequence[str], where: Any, shown: Any, fit: Any
-    ) -> tuple[list[np.ndarray], np.ndarray]:
+    ) -> tuple[list[np.ndarray], Any]:
         """Soft masks of what the instructions mean, float32 [H, W] on the pictures, zeros for nothing; and the mask
         tokens' states [B, N, D]."""
         plain = lambda answer: "" if answer.startswith(prompts.WHOLE) else answer

@@ -31,7 +31,7 @@ from focus_jax.inference.structure import answers, bucket
 from focus_jax.ops import noise_schedule
 from focus_jax.sequence import vocabulary as vocab
 from focus_jax.training import config as config_lib
-from focus_jax.training import sharding
+from focus_jax.training import parts, sharding
 
 CHIPS = {"v5e": "v5e:2x2", "v5p": "v5p:2x2x1", "v6e": "v6e:2x2"}  # the smallest topologies that libtpu knows
 ESTIMATED = {"H100": 80}  # GiB
@@ -161,7 +161,7 @@ class Lowered:
             for name, grid in stage.focus.tokenizer.grids(side, side).items()
         }
         code_map = lambda p, x: decoder.code_map(p, x, size)
-        params = _nested(self.flat)
+        params = parts.unflatten(self.flat)
         seen = jax.eval_shape(code_map, params, indices)
         mask = (
             jax.ShapeDtypeStruct((1, *size), jnp.float32),
@@ -190,26 +190,14 @@ class Lowered:
         function, args, donated = self.programs[name]
         here = SingleDeviceSharding(device)
         placed = lambda tree: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), tree)
-        made = jax.jit(function, donate_argnums=donated).lower(placed(_nested(self.flat)), *placed(args)).compile()
-        memory, read = made.memory_analysis(), made.input_shardings[0][0]
-        is_none = lambda x: x is None
-        used = [path for path, place in _flat(jax.tree.map(lambda x: x, read, is_leaf=is_none)).items() if place]
+        made = (
+            jax.jit(function, donate_argnums=donated).lower(placed(parts.unflatten(self.flat)), *placed(args)).compile()
+        )
+        memory, read = made.memory_analysis(), parts.flatten(made.input_shardings[0][0])
+        used = [path for path, place in read.items() if place is not None]
         total = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
         total += memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
         return Program(frozenset(used), total - sum(_bytes(self.flat[path]) for path in used))
-
-
-def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    from focus_jax.training.parts import unflatten
-
-    return unflatten(dict(flat))
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Leaves of a nested dict by path, None among them."""
-    if not isinstance(tree, dict):
-        return {prefix: tree}
-    return {p: x for k, y in tree.items() for p, x in _flat(y, f"{prefix}/{k}" if prefix else k).items()}
 
 
 def text(found: Mapping[str, Any]) -> str:

@@ -114,7 +114,7 @@ class Segmenter:
 
     def predicted(
         self, laid: Sequence[Laid], shown: dict[str, np.ndarray], conditions: Sequence[int], kinds: Sequence[str]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, jax.Array]:
         """Masks, scores and embeddings as in Looked of sequences with mask tokens, and these tokens' states [B, N, D].
         shown: pictures and regions; conditions: how many the answers have; kinds: of sequence.layout.KINDS."""
         # Rows as data_pipelines/segmentation.py makes them, without targets.
@@ -123,7 +123,8 @@ class Segmenter:
         batch["known"] = np.arange(self.limits["conditions"])[None] < np.array(conditions)[:, None]
         batch["kind"] = np.array([KINDS.index(kind) for kind in kinds], np.int32)
         with self.model.scope():
-            return jax.device_get(self._run(self.model.params, jax.tree.map(jnp.asarray, batch)))
+            *found, states = self._run(self.model.params, jax.tree.map(jnp.asarray, batch))
+            return *jax.device_get(found), states  # which edits under mask tokens alone read
 
     # -------------------------------------------------------------------------------------------------- what is read
     def _laid(self, prompt: Asked, where: buckets.Bucket, answer: str | None) -> Laid:

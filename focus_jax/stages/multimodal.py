@@ -63,8 +63,7 @@ class Stage(language.Stage):
         """An event: drawing.begun, of a language model whose head is its embedding."""
         del batch
         params = all_params(trained, frozen)
-        part = {p.removeprefix("tokenizer/"): x for p, x in params.items() if p.startswith("tokenizer/")}
-        books = drawing.tables(self.tokenizer, unflatten(part), self.vocabulary)
+        books = drawing.tables(self.tokenizer, unflatten(params)["tokenizer"], self.vocabulary)
         key = jax.random.key(self.config.seed)
         return put(plan, trained, frozen, {ROWS: drawing.begun(params[ROWS], books, self.vocabulary.text, key)})
 

@@ -281,8 +281,7 @@ class Stage:
         SimVQ has no bias, so mean W^-1 is added to every row of the frozen codebook, which the checkpoint carries.
         """
         params = all_params(trained, frozen)
-        part = {p.removeprefix("tokenizer/"): x for p, x in params.items() if p.startswith("tokenizer/")}
-        found = self.tokenizer.apply({"params": unflatten(part)}, *pictures(batch), method="encode")
+        found = self.tokenizer.apply({"params": unflatten(params)["tokenizer"]}, *pictures(batch), method="encode")
         leaves = {}
         for name in self.started:
             z = found[name]

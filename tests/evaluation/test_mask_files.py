@@ -284,9 +284,11 @@ class Oracle:
         return Segments(ids, ("x",), (1.0,))
 
 
-@pytest.mark.slow
+SLOW = ("coco_panoptic", "coco_instances", "coco_interactive", "davis", "ref_davis")
+
+
 @pytest.mark.parametrize(
-    "name", ["refcoco", "reason_seg", "coco_panoptic", "coco_instances", "coco_interactive", "davis", "ref_davis"]
+    "name", ["refcoco", "reason_seg", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 )
 def test_the_truth_of_real_files_is_right(fixtures, name):
     config = eval_config.get_config(name)
