@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Edits and prompts of official files: what is read, and that right, wrong and idle models get what the rules say."""
 
-import pathlib
-
 import numpy as np
 import pytest
 
@@ -14,8 +12,6 @@ from focus_jax.evaluation.protocol import Edited, Segments
 from focus_jax.training import config as config_lib
 from tests.data_pipelines.pictures import encoded
 from tests.evaluation.official_files import lines, parquet, plain, write
-
-OPEN = pathlib.Path(__file__).resolve().parents[3] / "shared" / "fixtures" / "open" / "edit_ip2p"
 
 
 def config(name, **data):
@@ -63,10 +59,8 @@ def test_emu_edit(tmp_path):
         run(config("emu_edit", path=str(tmp_path)), model)
 
 
-def test_real_edits_score_as_the_protocol_says(monkeypatch):
+def test_real_edits_score_as_the_protocol_says(monkeypatch, fixtures):
     """A model that gives back the target is perfect against it, one that does nothing has the source's scores."""
-    if not OPEN.exists():
-        pytest.skip(f"{OPEN} is not there")
     features = lambda images, file, size: np.stack(
         [x / np.linalg.norm(x) for x in (image.reshape(-1, 3).mean(0) + 1.0 for image in images)]
     )
@@ -79,7 +73,7 @@ def test_real_edits_score_as_the_protocol_says(monkeypatch):
     monkeypatch.setattr(
         edit_files.networks, "clip_text_features", lambda words, file, size: np.stack([vector(text) for text in words])
     )
-    c = config("instruct_pix2pix", path=str(OPEN))
+    c = config("instruct_pix2pix", path=str(fixtures / "edit_ip2p"))
     c.clip = c.dino = c.clip_tokenizer = "given"
     pairs = edit_files.instruct_pix2pix(c.data)
     assert len(pairs) >= 7 and all(pair.before and pair.after for pair in pairs)
