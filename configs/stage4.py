@@ -72,9 +72,8 @@ def get_config(size: str = "full") -> ConfigDict:
         c.assign += (("mask_pixel_decoder/.*", "frozen"), ("(llm|fusion_mlp|projector|adapter)/.*/kernel", "matrices"))
         c.assign += (("unet/[^/]*_attn_[^/]*/.*(attn2|norm2)/.*", "drawing"),)
         c.assign += (("unet/.*/attn2/(q|k|v|out)", "drawing_matrices"),)
-        # Rows of codes, small since stage 3, learn slowly below this, and captions with them.
-        c.groups.llm = group("adamw", 3e-3)
-        c.groups.matrices = group("muon", 8e-3)
+        c.groups.llm = group("adamw", 2e-3)
+        c.groups.matrices = group("muon", 4e-3)
         c.groups.masks = group("adamw", 2e-4)
         # The stand-in's attn2 never read anything: to find its own cell has to be learnt from some thousand removals.
         c.groups.drawing = group("adamw", 2e-3)
@@ -100,8 +99,8 @@ def get_config(size: str = "full") -> ConfigDict:
             models.language_stream("tiny", side, rows=8, share=1, length=304, learnt=64, pack=1, images=1),
             models.masks_stream(**of(16, 1), length=208, learnt=24),
             models.masks_stream(**of(8, 1), length=208, learnt=24, shape_class="clips"),
-            models.generation_stream(**of(32, 5), length=176, learnt=104),  # colours come late
-            models.masks_stream(**of(12, 4), length=304, learnt=112, shape_class="editing"),
+            models.generation_stream(**of(16, 4), length=176, learnt=104),
+            models.masks_stream(**of(12, 5), length=288, learnt=120, shape_class="editing"),
         ]
         c.data.phases = [{"steps": 900 if size == "tiny" else 6_000, "streams": streams}]
         world = mixtures.world
@@ -115,7 +114,7 @@ def get_config(size: str = "full") -> ConfigDict:
         ]
         for source in c.data.sources:
             source["name"] += f"_{source['shape_class']}"
-        c.data.validation = [edits("edit", 1.0, count=128), masks("referring", 1.0, count=64)]
+        c.data.validation = [edits("edit", 1.0, count=96), masks("referring", 1.0, count=64)]
         c.data.validation.append(world("questions", 1.0, shape_class="language", count=64))
         c.data.validation.append(world("clip", 1.0, shape_class="clips", count=16))
         c.data.validation.append(world("caption", 1.0, shape_class="generation", count=32))
@@ -134,7 +133,7 @@ def get_config(size: str = "full") -> ConfigDict:
         c.data.validation = mixtures.sources({"instruct_pix2pix": 1.0}, shape_class="editing")
     common.reads_words(c.data, tiny)
 
-    c.validate_every = 300 if tiny else 2_000
+    c.validate_every = 450 if tiny else 2_000
     c.validate_batches = 32
     c.validate_weights = "ema" if tiny else "raw"
     c.checkpoint_every = 300 if tiny else 1_000
