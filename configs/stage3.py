@@ -49,13 +49,9 @@ def get_config(size: str = "full") -> ConfigDict:
 
     c.loss = models.mask_loss(sizes)
     c.loss.text_mode = False  # codes are words too
-    # Whether rows of codes begin as the codes' vectors (stages/drawing.py, begun).
-    c.loss.codes_start = size == "long"
-    c.loss.weights.update(text=1.0 if not tiny else 4.0, semantic=1.0, pixel=1.0, follow=2.0, latent=0.1)
-    if size == "tiny":  # as its figures were measured
-        c.loss.weights.latent = 1.0
-    elif size == "long":  # beside text's 4
-        c.loss.weights.update(semantic=2.0, pixel=2.0)
+    # How long rows of codes begin, as the codes' vectors, beside words' (stages/drawing.py, begun); 0: as they are.
+    c.loss.codes_start = 0.0
+    c.loss.weights.update(text=1.0 if not tiny else 4.0, semantic=1.0, pixel=1.0, follow=2.0, latent=1.0)
 
     if tiny:
         c.init = ConfigDict({"tokenizer": "assets/tokenizer.safetensors", "llm": "assets/llm.safetensors"})
@@ -83,10 +79,8 @@ def get_config(size: str = "full") -> ConfigDict:
         c.assign += (("mask_decoder/.*/kernel", "mask_matrices"),)
         # Half of the time of a step, and it finds the world's things as it comes.
         c.assign += (("mask_pixel_decoder/.*", "tokenizer"),)
-        # Rows of codes learn slowly, and captions with them: what the long run has time for.
-        row_rate, matrix_rate = (5e-4, 2e-3) if size == "tiny" else (3e-3, 5e-3)
-        c.groups.llm = group("adamw", row_rate)
-        c.groups.llm_matrices = group("muon", matrix_rate)
+        c.groups.llm = group("adamw", 5e-4)
+        c.groups.llm_matrices = group("muon", 2e-3)
         c.groups.mask_tokens = group("adamw", 2e-3)
         c.groups.masks = group("adamw", 2e-3)
         c.groups.mask_matrices = group("muon", 0.01)
@@ -107,12 +101,11 @@ def get_config(size: str = "full") -> ConfigDict:
     words = lambda task, weight, **more: mixtures.world(task, weight, shape_class="language", **more)
     c.data = ConfigDict()
     if tiny:
-        captions = 1 if size == "tiny" else 3
         streams = [
             models.language_stream("tiny", (64, 64), rows=8, share=1, length=304, learnt=64, pack=1, images=1),
             models.masks_stream("tiny", (64, 64), rows=16, share=3, length=208, learnt=24),
             models.masks_stream("tiny", (64, 64), rows=8, share=1, length=208, learnt=24, shape_class="clips"),
-            models.generation_stream("tiny", (64, 64), rows=16, share=captions, length=176, learnt=104),
+            models.generation_stream("tiny", (64, 64), rows=16, share=1, length=176, learnt=104),
             models.masks_stream("tiny", (64, 64), rows=8, share=1, length=288, learnt=112, shape_class="editing"),
         ]
         c.data.phases = [{"steps": 1_500 if size == "tiny" else 6_000, "streams": streams}]

@@ -45,15 +45,17 @@ def tables(tokenizer: DualTokenizer, params: Any, vocabulary: Vocabulary) -> lis
     return [(vocabulary.codes(i).start, jax.lax.stop_gradient(books[name])) for i, name in enumerate(BRANCHES)]
 
 
-def begun(rows: jax.Array, books: list[tuple[int, jax.Array]], like: range, key: jax.Array) -> jax.Array:
+def begun(rows: jax.Array, books: list[tuple[int, jax.Array]], like: range, share: float, key: jax.Array) -> jax.Array:
     """Rows of the vocabulary [V, D] in which those of codes begin as their vectors: white, turned at random into D
-    dimensions, as long as the rows `like` are on average, and about a vector of their level. Codes that are alike are
-    then alike to the language model, which else has to learn every one of a large codebook by itself.
+    dimensions, and about a vector of their level. Codes that are alike are then alike to the language model, which else
+    has to learn every one of a large codebook by itself.
 
-    books: as of `tables`.
+    books: as of `tables`; share: how long the rows of codes are of the average of the rows `like`. Where the rows are
+    the head as well, as long as words they would be said in place of words, and what is learnt is lost in the first
+    steps.
     """
     known = rows[like.start : like.stop].astype(jnp.float32)
-    length = jnp.mean(jnp.linalg.norm(known, axis=1))
+    length = share * jnp.mean(jnp.linalg.norm(known, axis=1))
     for level, (start, book) in enumerate(books):
         turn, about = jax.random.split(jax.random.fold_in(key, level))
         centred = book.astype(jnp.float32) - jnp.mean(book, axis=0)
@@ -64,7 +66,7 @@ def begun(rows: jax.Array, books: list[tuple[int, jax.Array]], like: range, key:
         axes = jnp.linalg.qr(jax.random.normal(turn, (rows.shape[1], width)))[0]
         found = white @ axes.T
         found *= length / jnp.mean(jnp.linalg.norm(found, axis=1))
-        found += 0.5 * jnp.std(known) * jax.random.normal(about, (rows.shape[1],))
+        found += 0.5 * share * jnp.std(known) * jax.random.normal(about, (rows.shape[1],))
         rows = rows.at[start : start + count].set(found.astype(rows.dtype))
     return rows
 

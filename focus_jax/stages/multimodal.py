@@ -25,7 +25,8 @@ from focus_jax.training.step import Batch, Event, Metrics, put
 
 SHAPE_CLASSES = (language.SHAPE_CLASS, segmentation.CLASS, clips.CLASS, *drawing.CLASSES)
 TERMS = (*masks.TERMS, masks.FOLLOW, drawing.LATENT)  # beside those of words
-MAY = {"codes_start"}  # of config.loss: whether rows of codes begin as the codes' vectors; not so where it is not there
+# Of config.loss: how long rows of codes are, begun as the codes' vectors, beside those of words; 0, absent: not begun.
+MAY = {"codes_start"}
 ROWS = "llm/embedding/rows"
 
 
@@ -37,6 +38,8 @@ def validate(config: Any, more: Sequence[str] = (), beside: Sequence[str] = TERM
     if set(config.loss) - MAY != expected or set(config.loss.weights) != terms:
         raise UserError(f"config.loss: expected {', '.join(sorted(expected))}, and weights of {', '.join(terms)}.")
     masks.validate(config)
+    if not 0 <= (share := config.loss.get("codes_start", 0.0)) <= 1:
+        raise UserError(f"config.loss.codes_start: {share!r}, expected a length beside that of words' rows, 0 to 1.")
 
 
 def validate_stream(config: Any, stream: Mapping[str, Any], where: str) -> None:
@@ -56,7 +59,7 @@ class Stage(language.Stage):
 
     def __init__(self, config: Any):
         super().__init__(config)
-        if config.loss.get("codes_start", False):
+        if config.loss.get("codes_start", 0.0):
             self.events = (Event("codes_start", 0, self.start_codes),)
 
     def start_codes(self, plan: Any, trained: Any, frozen: Any, batch: Batch) -> tuple[Any, Any]:
@@ -65,7 +68,8 @@ class Stage(language.Stage):
         params = all_params(trained, frozen)
         books = drawing.tables(self.tokenizer, unflatten(params)["tokenizer"], self.vocabulary)
         key = jax.random.key(self.config.seed)
-        return put(plan, trained, frozen, {ROWS: drawing.begun(params[ROWS], books, self.vocabulary.text, key)})
+        begun = drawing.begun(params[ROWS], books, self.vocabulary.text, self.loss.codes_start, key)
+        return put(plan, trained, frozen, {ROWS: begun})
 
     def weights(self, step: jax.Array) -> dict[str, Any]:
         return super().weights(step) | {name: self.loss.weights[name] for name in self.beside}

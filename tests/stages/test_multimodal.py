@@ -12,6 +12,7 @@ from flax import linen as nn
 from configs import models
 from data_pipelines import rows
 from data_pipelines.world.examples import World
+from focus_jax.errors import UserError
 from focus_jax.sequence.layout import Role
 from focus_jax.stages import drawing, masks, multimodal
 from focus_jax.training import config as config_lib
@@ -225,25 +226,28 @@ def test_pictures_are_words(run, shape_class, task):
 
 
 def test_rows_of_codes_begin_as_their_vectors(run):
-    """Alike where the codes are, as long as rows of text; other rows stay."""
+    """Alike where the codes are, half as long as rows of text where that is asked; other rows stay."""
     vocabulary, rng = run.stage.vocabulary, np.random.default_rng(0)
     rows = jnp.asarray(rng.normal(0.0, 0.4, (vocabulary.padded, run.stage.focus.llm.width)), jnp.float32)
     part = {p.removeprefix("tokenizer/"): x for p, x in run.frozen.items() if p.startswith("tokenizer/")}
     books = drawing.tables(run.stage.tokenizer, unflatten(part), vocabulary)
-    found = np.asarray(drawing.begun(rows, books, vocabulary.text, jax.random.key(0)))
+    found = np.asarray(drawing.begun(rows, books, vocabulary.text, 0.5, jax.random.key(0)))
     codes = np.zeros(len(rows), bool)
     for start, book in books:
         mine = found[start : start + len(book)]
         codes[start : start + len(book)] = True
         about = mine - mine.mean(axis=0)
         length = np.linalg.norm(rows[vocabulary.text.start : vocabulary.text.stop], axis=1).mean()
-        assert np.linalg.norm(about, axis=1).mean() == pytest.approx(length, rel=0.02)
+        assert np.linalg.norm(about, axis=1).mean() == pytest.approx(0.5 * length, rel=0.02)
         rank = np.linalg.matrix_rank(about, tol=1e-3 * np.abs(about).max())
         assert rank == book.shape[1]
         twin = book.at[1].set(book[0])  # two codes of one vector have one row
-        again = np.asarray(drawing.begun(rows, [(start, twin)], vocabulary.text, jax.random.key(0)))
+        again = np.asarray(drawing.begun(rows, [(start, twin)], vocabulary.text, 0.5, jax.random.key(0)))
         np.testing.assert_allclose(again[start], again[start + 1], atol=1e-5)
     np.testing.assert_array_equal(found[~codes], np.asarray(rows)[~codes])
     c = config()
-    c.loss.codes_start = True
+    c.loss.codes_start = 0.3
     assert [event.name for event in multimodal.Stage(c).events] == ["codes_start"] and not run.stage.events
+    c.loss.codes_start = 2.0
+    with pytest.raises(UserError, match=r"config.loss.codes_start: 2.0, expected a length"):
+        multimodal.validate(c)

@@ -11,6 +11,8 @@ from focus_jax.training.flops import train_flops
 from focus_jax.training.programs import Programs, abstract_batch
 from tests.training.test_step import Run, make_batch, make_config
 
+pytestmark = pytest.mark.slow  # four programs of stage 1 to compile
+
 
 @pytest.fixture(scope="module")
 def found():
