@@ -175,14 +175,6 @@ class Loader:
         0 and bad 1. Sizes without records are left out. Raises: DataError where no size has any, or for data that
         cannot be opened.
         """
-        found = [(stream, [data for _, data in sources]) for stream, sources in self._held_out(split, phase)]
-        return self._iterate(Pass(found, self._rows, self.config), 0)
-
-    def held_out(self, phase: int = -1) -> list[dict]:
-        """The streams whose shapes a pass over the validation data of a phase has. Raises: DataError for none."""
-        return [stream for stream, _ in self._held_out("validation", phase)]
-
-    def _held_out(self, split: str, phase: int) -> list[tuple[dict, list[tuple[dict, object]]]]:
         phases = [stream["phase"] for stream in self.schedule.streams]
         phase = sorted(set(phases))[phase]
         streams: dict[tuple, dict] = {}
@@ -192,9 +184,10 @@ class Loader:
                 shape = tuple(stream.get(field) for field in fields)
                 streams.setdefault(shape, stream)
         opened = [(stream, self._sources("validation", split, stream)) for stream in streams.values()]
-        if not any(sources for _, sources in opened):
+        found = [(stream, [data for _, data in sources]) for stream, sources in opened if sources]
+        if not found:
             raise self._no_records("validation", split, opened[0][0])
-        return [(stream, sources) for stream, sources in opened if sources]
+        return self._iterate(Pass(found, self._rows, self.config), 0)
 
     def _iterate(self, batches, k: int) -> "BatchIterator":
         iterator = BatchIterator(batches, k, self.config, self.problems)

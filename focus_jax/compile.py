@@ -26,13 +26,13 @@ import numpy as np
 from etils import epath
 from jax.experimental import topologies
 
+from data_pipelines import rows as batch_rows
 from data_pipelines import segmentation
 from focus_jax import hlo, stages
 from focus_jax.describe import size
 from focus_jax.errors import UserError, one_sentence
 from focus_jax.training import config as config_lib
 from focus_jax.training import flops, parts, sharding, state, step
-from focus_jax.training.programs import abstract_batch
 from focus_jax.training.provenance import code_version
 
 REPLICATED_LIMIT = 64 * 2**20  # no larger argument or output may stand whole on every device under the fsdp table
@@ -98,6 +98,13 @@ def _names(stream: Mapping[str, Any]) -> list[str]:
 def shape_name(stream: Mapping[str, Any]) -> str:
     """Of a sub-stream of `all_streams`; streams of other shape classes may share it."""
     return f"{stream['phase']}/{stream['height']}x{stream['width']}"
+
+
+def abstract_batch(config: Any, stream: Mapping[str, Any], mesh: Any) -> dict[str, jax.ShapeDtypeStruct]:
+    """The global batch of a sub-stream, rows sharded."""
+    rows, n = sharding.batch_sharding(mesh, sharding.table(config)), stream["batch_size"]
+    fields = batch_rows.fields(stream) | batch_rows.COMMON
+    return {k: jax.ShapeDtypeStruct((n, *shape), dtype, sharding=rows) for k, (shape, dtype) in fields.items()}
 
 
 def report(

@@ -17,7 +17,7 @@ FILES = sorted(ASSETS.glob("*.safetensors"))
 
 
 def test_files_are_small_and_each_has_its_record():
-    assert FILES and sum(f.stat().st_size for f in FILES) <= 32 * 2**20
+    assert FILES and sum(f.stat().st_size for f in FILES) <= 24 * 2**20
     assert {f.stem for f in FILES} == {f.stem for f in ASSETS.glob("*.json")}
 
 

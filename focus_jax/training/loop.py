@@ -23,11 +23,10 @@ from focus_jax.training import config as config_lib
 from focus_jax.training import parts, sharding, state, step, store
 from focus_jax.training.checkpoint import Checkpoints, initial_params
 from focus_jax.training.feed import Feed
-from focus_jax.training.flops import peak_flops
+from focus_jax.training.flops import peak_flops, train_flops
 from focus_jax.training.goodput import Goodput
 from focus_jax.training.health import SkipGuard, TrainingStopped, Watchdog, compare_hosts, wait_for_all
 from focus_jax.training.metrics import Metrics, Speed, Window
-from focus_jax.training.programs import Programs
 from focus_jax.training.provenance import code_version
 
 
@@ -101,26 +100,30 @@ def train(config: Any, workdir: epath.PathLike, *, data_restart: bool = False) -
         metrics.say(text)
 
     # -------------------------------------------------------------------------------------------------- 4. functions
-    programs = Programs(config, stage, plan)
-    compiled = programs.compiled
+    compiled = step.Compiled(config, stage, plan)
+    executables: dict[tuple[Any, ...], tuple[Any, int]] = {}  # by phase and shape: the step and its model FLOPs
 
-    def enter(phase: int) -> None:
-        """The programs of a phase, when its first batch comes."""
-        streams = [stream for stream in loader.schedule.streams if stream["phase"] == phase]
-        with goodput.measure("compile"), speed.pause(), watchdog.pause():
-            programs.enter(phase, streams, loader.held_out(phase))
-            wait_for_all()
-        if config.hlo_dump and first_process:
-            for name, text in programs.texts().items():
-                (workdir / f"step_{name}.hlo.txt").write_text(text)
+    def executable(stream, batch):
+        key = stream["phase"], *(x.shape for x in batch.values())
+        if key not in executables:
+            for old in [k for k in executables if k[0] != key[0]]:
+                del executables[old]  # a phase that is over: its programs take room on the device
+            with compiled.scope(), goodput.measure("compile"), speed.pause(), watchdog.pause():
+                built = compiled.train.lower(trained, frozen, batch).compile()
+                flops = train_flops(stage, trained.params, frozen, batch, config.accumulate)
+                wait_for_all()
+            if config.hlo_dump and first_process:
+                name = f"step_{stream['height']}x{stream['width']}_{stream['batch_size']}.hlo.txt"
+                (workdir / name).write_text(built.as_text())
+            executables[key] = built, flops
+        return executables[key]
 
     def validate(k: int, phase: int, pictures: bool) -> dict[str, float]:
         params = state.all_params(trained, frozen, ema=config.validate_weights == "ema")
         window = Window()
         with contextlib.closing(loader.once(phase=phase)) as batches, compiled.scope():
             for i, (_, stream, batch) in zip(range(config.validate_batches), batches):
-                batch = sharding.to_global(batch, rows, stream["batch_size"])
-                measured = programs.measure(batch)(params, batch)
+                measured = compiled.measure(params, sharding.to_global(batch, rows, stream["batch_size"]))
                 shown = {n: x for n, x in measured.items() if n.startswith("show/")}
                 window.add({n: x for n, x in measured.items() if n not in shown} | (shown if i == 0 else {}))
         figures, shown = window.reduce()
@@ -150,9 +153,7 @@ def train(config: Any, workdir: epath.PathLike, *, data_restart: bool = False) -
         for k in range(resumed, steps):
             with goodput.measure("data"), speed.waiting():
                 _, stream, batch = next(feed)
-            if stream["phase"] != programs.phase:
-                enter(stream["phase"])
-            train_step, flops = programs.step(batch)
+            train_step, flops = executable(stream, batch)
             _profile(config, workdir, k)
             if event := events.get(k):
                 with compiled.scope(), goodput.measure("compile"), speed.pause(), watchdog.pause():
