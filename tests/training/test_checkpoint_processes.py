@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from focus_jax.training import checkpoint, fingerprint, state, store
+from tests.conftest import xla_flags
 from tests.training.tiny_run import at_step, new_run, resume
 from tests.training.tiny_stage import tiny_config, tiny_plan
 
@@ -26,10 +27,10 @@ def same(a, b):
 
 
 def start(action, workdir, *rest, devices=8):
-    flags = f"--xla_force_host_platform_device_count={devices}"
     return subprocess.Popen(
         [sys.executable, "-m", "tests.training.tiny_run", action, str(workdir), *map(str, rest)],
-        cwd=ROOT, env=os.environ | {"XLA_FLAGS": flags}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=ROOT, env=os.environ | {"XLA_FLAGS": xla_flags(devices)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 

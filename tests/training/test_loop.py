@@ -17,6 +17,7 @@ import pytest
 
 from data_pipelines import prepare
 from focus_jax.training import store
+from tests.conftest import xla_flags
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STEPS = 12
@@ -46,7 +47,7 @@ def command(workdir, pictures, steps=STEPS, *extra):
 
 def environment(devices=1, **more):
     env = {k: v for k, v in os.environ.items() if not k.startswith("XLA_FLAGS")}
-    return env | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", **more}
+    return env | {"XLA_FLAGS": xla_flags(devices), **more}
 
 
 def run(args, devices=1, **kwargs):
