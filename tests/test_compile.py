@@ -30,6 +30,7 @@ def on_cpu(tiny):
     return ahead.report(tiny, "cpu:8")
 
 
+@pytest.mark.slow
 def test_report_of_the_tiny_step(on_cpu, tiny):
     assert on_cpu["devices"] == 8 and on_cpu["shape"] == "0/64x64" and on_cpu["mesh"]["fsdp"] == 8
     assert on_cpu["step_seconds"] is None and on_cpu["fits"] is None  # no peak and no HBM is known of a CPU
@@ -39,6 +40,7 @@ def test_report_of_the_tiny_step(on_cpu, tiny):
     json.dumps(on_cpu)
 
 
+@pytest.mark.slow
 def test_plan_counts_arguments_exactly(on_cpu, tiny):
     plan = ahead.report(tiny, "cpu:8", plan_only=True)["memory"]
     # Counted, though the step does not read them: float32 scale and bias of the norms of maps that fusion does not see.
@@ -48,6 +50,7 @@ def test_plan_counts_arguments_exactly(on_cpu, tiny):
     assert plan["residuals"] > 0
 
 
+@pytest.mark.slow
 def test_collectives_are_as_stored(on_cpu):
     """After a change that was meant to move them: `python -m tests.golden.renew collectives`."""
     found = {kind: x["ops"] for kind, x in on_cpu["collectives"].items()}

@@ -238,6 +238,7 @@ def test_discriminator_waits_for_its_step():
     assert any((np.asarray(x) != before[p]).any() for p, x in run.trained.params["discriminator"].items())
 
 
+@pytest.mark.slow
 def test_update_that_is_not_finite_is_skipped_and_counted():
     run = Run(
         make_config(
