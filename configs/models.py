@@ -170,7 +170,7 @@ def editing_loss(size: str) -> ConfigDict:
     start and from half of the run on, the others being the model's own; source_codes: of the removals, how many are
     drawn from the source's codes."""
     c = mask_loss(size)
-    c.text_mode, c.codes_start = False, 0.0
+    c.text_mode, c.codes_start, c.levels_apart = False, 0.0, size != "full"
     c.weights.update(text=1.0, semantic=1.0, pixel=1.0, follow=2.0, latent=0.1, diffusion=1.0)
     c.drawing = diffusion_loss(size)
     del c.drawing["weights"]

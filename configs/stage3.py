@@ -50,8 +50,13 @@ def get_config(size: str = "full") -> ConfigDict:
     c.loss = models.mask_loss(sizes)
     c.loss.text_mode = False  # codes are words too
     # How long rows of codes begin, as the codes' vectors, beside words' (stages/drawing.py, begun); 0: as they are.
-    c.loss.codes_start = 0.0
-    c.loss.weights.update(text=1.0 if not tiny else 4.0, semantic=1.0, pixel=1.0, follow=2.0, latent=1.0)
+    c.loss.codes_start = 1.0 if size == "long" else 0.0
+    c.loss.levels_apart = size == "long"  # answers are decoded so; rows of codes then cost words nothing
+    c.loss.weights.update(text=1.0 if not tiny else 4.0, semantic=1.0, pixel=1.0, follow=2.0, latent=0.1)
+    if size == "tiny":  # as its figures were measured
+        c.loss.weights.latent = 1.0
+    elif size == "long":  # beside text's 4
+        c.loss.weights.update(semantic=2.0, pixel=2.0)
 
     if tiny:
         c.init = ConfigDict({"tokenizer": "assets/tokenizer.safetensors", "llm": "assets/llm.safetensors"})
@@ -79,8 +84,10 @@ def get_config(size: str = "full") -> ConfigDict:
         c.assign += (("mask_decoder/.*/kernel", "mask_matrices"),)
         # Half of the time of a step, and it finds the world's things as it comes.
         c.assign += (("mask_pixel_decoder/.*", "tokenizer"),)
-        c.groups.llm = group("adamw", 5e-4)
-        c.groups.llm_matrices = group("muon", 2e-3)
+        # Rows of codes learn slowly, and captions with them: what the long run has time for.
+        row_rate, matrix_rate = (5e-4, 2e-3) if size == "tiny" else (3e-3, 2e-3)
+        c.groups.llm = group("adamw", row_rate)
+        c.groups.llm_matrices = group("muon", matrix_rate)
         c.groups.mask_tokens = group("adamw", 2e-3)
         c.groups.masks = group("adamw", 2e-3)
         c.groups.mask_matrices = group("muon", 0.01)
@@ -91,6 +98,8 @@ def get_config(size: str = "full") -> ConfigDict:
     for one in c.groups.values():
         if one.trained:
             one.update(schedule="cosine" if tiny else "constant", warmup=50 if tiny else 0, ema=0.998 if tiny else 0.0)
+    if size == "long":  # from a trained language model, at high rates
+        c.groups.llm.warmup = c.groups.llm_matrices.warmup = 200
 
     c.mesh = ConfigDict({"dcn_data": 1, "data": 1, "fsdp": -1, "tensor": 1})
     c.sharding = "fsdp"
@@ -101,11 +110,12 @@ def get_config(size: str = "full") -> ConfigDict:
     words = lambda task, weight, **more: mixtures.world(task, weight, shape_class="language", **more)
     c.data = ConfigDict()
     if tiny:
+        captions = 1 if size == "tiny" else 3
         streams = [
             models.language_stream("tiny", (64, 64), rows=8, share=1, length=304, learnt=64, pack=1, images=1),
             models.masks_stream("tiny", (64, 64), rows=16, share=3, length=208, learnt=24),
             models.masks_stream("tiny", (64, 64), rows=8, share=1, length=208, learnt=24, shape_class="clips"),
-            models.generation_stream("tiny", (64, 64), rows=16, share=1, length=176, learnt=104),
+            models.generation_stream("tiny", (64, 64), rows=16, share=captions, length=176, learnt=104),
             models.masks_stream("tiny", (64, 64), rows=8, share=1, length=288, learnt=112, shape_class="editing"),
         ]
         c.data.phases = [{"steps": 1_500 if size == "tiny" else 6_000, "streams": streams}]

@@ -41,6 +41,7 @@ def cross_entropy(
     *,
     valid: int | None = None,
     excluded: Sequence[tuple[int, int]] = (),
+    kinds: Sequence[tuple[int, int]] = (),
     tables: Sequence[tuple[int, jax.Array]] = (),
     block: int | None = None,
 ) -> CrossEntropy:
@@ -57,13 +58,15 @@ def cross_entropy(
       labels: int32 [...]; a negative one is ignored: its nll and gradients are 0.
       valid: only the first `valid` rows of head are ids, the rest is padding; None = V.
       excluded: ranges (start, stop) of ids that do not count. The nll of a label that does not count is infinite.
+      kinds: disjoint ranges (start, stop) of ids with a softmax each, and one more for the ids in none: nll and correct
+        are among the ids of the label's own kind.
       tables: (first id, rows [K, C]) of levels that do not overlap. A position whose label lies in a level gets the
         mean of its rows under the softmax over the level's ids alone; other positions get zeros.
       block: ids at a time; None = what keeps the logits of a block near 32 MiB.
 
     Raises: ValueError: levels overlap, leave the ids or differ in width.
     """
-    plan = _Plan.of(hidden, head, valid, excluded, tables, block)
+    plan = _Plan.of(hidden, head, valid, excluded, kinds, tables, block)
     return CrossEntropy(*_cross_entropy(plan, hidden, head, _rows_by_id(plan, head.shape[0], tables), labels))
 
 
@@ -82,6 +85,7 @@ class _Plan(NamedTuple):
 
     valid: int
     excluded: tuple[tuple[int, int], ...]
+    kinds: tuple[tuple[int, int], ...]
     levels: tuple[tuple[int, int], ...]
     block: int | None
     mesh: Any = None
@@ -89,10 +93,11 @@ class _Plan(NamedTuple):
     head: PartitionSpec = PartitionSpec()
 
     @classmethod
-    def of(cls, hidden, head, valid, excluded, tables, block) -> _Plan:
+    def of(cls, hidden, head, valid, excluded, kinds, tables, block) -> _Plan:
         valid = head.shape[0] if valid is None else valid
         levels = tuple((start, start + table.shape[0]) for start, table in tables)
-        plan = cls(valid, tuple((start, stop) for start, stop in excluded), levels, block)
+        ranges = lambda found: tuple((start, stop) for start, stop in found)
+        plan = cls(valid, ranges(excluded), ranges(kinds), levels, block)
         if (current := sharding.current()) is None:
             return plan
         mesh, axes = current
@@ -236,12 +241,23 @@ def _logits(x, weights, count):
     return jnp.where(count, logits, -jnp.inf)
 
 
+def _within(i, ids):
+    return (i >= ids[0]) & (i < ids[1])
+
+
 def _level(plan, labels, ids):
     """Whether an id lies in the level of a position's label, bool [N, c]."""
-    within = lambda i, level: (i >= level[0]) & (i < level[1])
     return functools.reduce(
-        jnp.logical_or, [within(labels, level)[:, None] & within(ids, level)[None] for level in plan.levels]
+        jnp.logical_or, [_within(labels, level)[:, None] & _within(ids, level)[None] for level in plan.levels]
     )
+
+
+def _of_its_kind(plan, logits, labels, ids):
+    """Logits [N, c], -inf where an id is of another kind than a position's label."""
+    if not plan.kinds:
+        return logits
+    kind = lambda i: sum(n * _within(i, ids) for n, ids in enumerate(plan.kinds, 1))
+    return jnp.where(kind(labels)[:, None] == kind(ids)[None], logits, -jnp.inf)
 
 
 def _softmax_step(largest, total, logits):
@@ -262,7 +278,7 @@ def _local_forward(plan, hidden, head, rows, labels):
         (largest, total, of_label), level = carry
         logits = _logits(x, weights, count)
         of_label = jnp.maximum(of_label, jnp.max(jnp.where(ids == label[:, None], logits, -jnp.inf), axis=-1))
-        largest, total, _, _ = _softmax_step(largest, total, logits)
+        largest, total, _, _ = _softmax_step(largest, total, _of_its_kind(plan, logits, label, ids))
         if level is not None:
             within = jnp.where(_level(plan, label, ids), logits, -jnp.inf)
             level_largest, level_total, exps, decay = _softmax_step(*level[:2], within)
@@ -310,7 +326,8 @@ def _local_backward(plan, hidden, head, rows, labels, expected, normaliser, leve
         dx, dhead = carry
         start, weights, ids, count, values = read(first)
         logits = _logits(x, weights, count)
-        dlogits = dnll * (jnp.exp(logits - normaliser) - (ids == column(label)))
+        among = _of_its_kind(plan, logits, label, ids)
+        dlogits = dnll * (jnp.exp(among - normaliser) - (ids == column(label)))
         if rows is not None:
             slope = dexpected @ values.T - mean_slope
             dlogits += jnp.where(_level(plan, label, ids), jnp.exp(logits - level_normaliser) * slope, 0.0)

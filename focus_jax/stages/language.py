@@ -90,6 +90,8 @@ class Stage:
         self.told = {sequence["images"] * slots.vectors(sizes(sequence)): sizes(sequence) for sequence in streams}
         self.terms = TERMS[:1] if self.loss.text_mode else TERMS
         self.excluded = self.vocabulary.outside(self.vocabulary.text_mode) if self.loss.text_mode else ()
+        codes = [self.vocabulary.codes(level) for level in range(len(TERMS) - 1)]
+        self.kinds = [(ids.start, ids.stop) for ids in codes] if self.loss.get("levels_apart", False) else ()
 
     def init(self, rng: jax.Array) -> dict[str, Any]:
         return self.focus.init(rng)
@@ -163,7 +165,8 @@ class Stage:
         at = jnp.argsort(batch["labels"] < 0, axis=1, stable=True)[:, :most]
         labels = jnp.take_along_axis(batch["labels"], at, axis=1)
         hidden = jnp.take_along_axis(hidden, at[..., None], axis=1)
-        found = cross_entropy(hidden, head, labels, valid=self.vocabulary.rows, excluded=self.excluded, tables=tables)
+        counts = dict(valid=self.vocabulary.rows, excluded=self.excluded, kinds=self.kinds)
+        found = cross_entropy(hidden, head, labels, tables=tables, **counts)
         return at, labels, found
 
 

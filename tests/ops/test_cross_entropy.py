@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The blocked cross-entropy equals the plain one, forward and backward, within its memory, on one device or many."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -26,27 +28,37 @@ LABELS = (0, 7, 8, -100, 19, 31, 63, 64, 39, 40, 59, 60, 84, 88, 92, -1)
 SIZES = {"dcn_data": 1, "data": 2, "fsdp": 2, "tensor": 2}
 
 
-def plain(hidden, head, labels, tables=()):
+KINDS = ((35, 60), (60, 80))  # one of them begins before its level, one ends within
+
+
+def plain(hidden, head, labels, tables=(), kinds=()):
     """(nll, correct, expected) from the whole matrix of logits."""
     logits, ids = hidden @ head.T, jnp.arange(head.shape[0])
     counts = ids < VALID
     for start, stop in EXCLUDED:
         counts &= (ids < start) | (ids >= stop)
-    logits = jnp.where(counts, logits, -jnp.inf)
+    logits = every = jnp.where(counts, logits, -jnp.inf)
+    for at in range(V) if kinds else ():  # an id is left to labels of its own kind
+        mine = [start <= at < stop for start, stop in kinds]
+        alike = functools.reduce(
+            jnp.logical_and, [((labels >= a) & (labels < z)) == own for (a, z), own in zip(kinds, mine)]
+        )
+        logits = logits.at[..., at].set(jnp.where(alike, logits[..., at], -jnp.inf))
     nll = -jnp.take_along_axis(jax.nn.log_softmax(logits), jnp.maximum(labels, 0)[..., None], axis=-1)[..., 0]
     expected = jnp.zeros((*labels.shape, C))
     for (start, stop), table in zip(LEVELS, tables):
         inside = (labels >= start) & (labels < stop)
-        expected += inside[..., None] * (jax.nn.softmax(logits[..., start:stop]) @ table)
+        expected += inside[..., None] * (jax.nn.softmax(every[..., start:stop]) @ table)
     return jnp.where(labels < 0, 0.0, nll), (jnp.argmax(logits, -1) == labels), expected
 
 
-def blocked(block):
+def blocked(block, kinds=()):
     """The op in the form of `plain`."""
 
     def form(hidden, head, labels, tables=()):
         levels = [(start, table) for (start, _), table in zip(LEVELS, tables)]
-        return cross_entropy(hidden, head, labels, valid=VALID, excluded=EXCLUDED, tables=levels, block=block)
+        counts = dict(valid=VALID, excluded=EXCLUDED, kinds=kinds)
+        return cross_entropy(hidden, head, labels, tables=levels, block=block, **counts)
 
     return form
 
@@ -105,6 +117,20 @@ def test_equals_the_plain_form(example, block):
     assert not np.any(dhead[VALID:]) and not np.any(dhead[20:31])
     in_a_level = (labels >= 40) & (labels < 85)
     np.testing.assert_array_equal(np.any(expected, axis=-1), in_a_level)
+
+
+@pytest.mark.parametrize("block", [8, None])
+def test_kinds_have_a_softmax_each(example, block):
+    *inputs, one = example
+    found = jax.jit(loss(blocked(block, KINDS)))(*inputs)
+    with jax.enable_x64(True):
+        double = [jnp.asarray(x, x.dtype if x.dtype == np.int32 else jnp.float64) for x in jax.tree.leaves(inputs)]
+        double = jax.tree.unflatten(jax.tree.structure(inputs), double)
+        want = jax.tree.map(np.asarray, loss(functools.partial(plain, kinds=KINDS))(*double))
+    assert_close(found, want)
+    nll, of_one = found[0][1][0], one[0][1][0]
+    assert np.all(nll <= of_one + 1e-5) and np.mean(nll < of_one - 1e-3) > 0.3  # fewer ids beside each
+    assert np.any(found[0][1][1] & ~one[0][1][1])  # the first of its kind, if not of all
 
 
 ALLOWED = [i for i in range(VALID) if not any(a <= i < z for a, z in EXCLUDED)]
