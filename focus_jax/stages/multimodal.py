@@ -25,8 +25,8 @@ from focus_jax.training.step import Batch, Event, Metrics, put
 
 SHAPE_CLASSES = (language.SHAPE_CLASS, segmentation.CLASS, clips.CLASS, *drawing.CLASSES)
 TERMS = (*masks.TERMS, masks.FOLLOW, drawing.LATENT)  # beside those of words
-# Of config.loss. codes_start: how long rows of codes are, begun as the codes' vectors, beside those of words; 0, absent:
-# not begun. levels_apart: whether words and the codes of each level have a softmax each, as where answers are decoded
+# Of config.loss. codes_start: how long rows of codes are, begun as the codes' vectors, beside those of words; 0: not
+# begun. levels_apart: whether words and the codes of each level have a softmax each, as where answers are decoded
 # (inference/structure.py); absent: one softmax over all.
 MAY = {"codes_start", "levels_apart"}
 ROWS = "llm/embedding/rows"
@@ -42,8 +42,6 @@ def validate(config: Any, more: Sequence[str] = (), beside: Sequence[str] = TERM
     masks.validate(config)
     if not 0 <= (share := config.loss.get("codes_start", 0.0)) <= 1:
         raise UserError(f"config.loss.codes_start: {share!r}, expected a length beside that of words' rows, 0 to 1.")
-    if not isinstance(apart := config.loss.get("levels_apart", False), bool):
-        raise UserError(f"config.loss.levels_apart: {apart!r}, expected True or False.")
 
 
 def validate_stream(config: Any, stream: Mapping[str, Any], where: str) -> None:

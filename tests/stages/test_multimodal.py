@@ -251,3 +251,21 @@ def test_rows_of_codes_begin_as_their_vectors(run):
     c.loss.codes_start = 2.0
     with pytest.raises(UserError, match=r"config.loss.codes_start: 2.0, expected a length"):
         multimodal.validate(c)
+
+
+def test_words_cost_the_same_whatever_rows_codes_have(run):
+    """With a softmax for each level; with one over all they do not."""
+    c = config()
+    c.loss.levels_apart = True
+    batch = run.stage.filled(unflatten(run.frozen), run.drawn("editing", "edit"))
+    hidden = jax.random.normal(jax.random.key(1), (*batch["ids"].shape, run.stage.focus.llm.width))
+    codes = run.stage.vocabulary.semantic
+    llm = {path: x for path, x in run.trained.items() if path.startswith("llm/")}
+    longer = llm | {multimodal.ROWS: llm[multimodal.ROWS].at[codes.start : codes.stop].multiply(3.0)}
+    costs = lambda stage, llm: stage.losses(unflatten(llm), hidden, batch)
+    for stage, same in ((multimodal.Stage(c), True), (run.stage, False)):
+        (_, labels, before), (_, _, after) = costs(stage, llm), costs(stage, longer)
+        semantic = (labels >= codes.start) & (labels < codes.stop)
+        assert np.any(semantic) and np.any((labels >= 0) & ~semantic)
+        assert np.array_equal(before.nll[~semantic], after.nll[~semantic]) == same
+        assert not np.any(np.isclose(before.nll[semantic], after.nll[semantic], rtol=1e-4))
