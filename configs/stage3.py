@@ -31,6 +31,9 @@ from data_pipelines import buckets
 FULL = ((256, 168_000, 256), (512, 672_000, 128))
 
 
+CODES_FROM = 757  # the first code of the tiny vocabulary
+
+
 def get_config(size: str = "full") -> ConfigDict:
     """Args: size: "full" (the paper's recipe), "tiny" (minutes on two cores) or "long" (tiny, for longer)."""
     if size not in ("full", "tiny", "long"):
@@ -50,7 +53,7 @@ def get_config(size: str = "full") -> ConfigDict:
     c.loss = models.mask_loss(sizes)
     c.loss.text_mode = False  # codes are words too
     # How long rows of codes begin, as the codes' vectors, beside words' (stages/drawing.py, begun); 0: as they are.
-    c.loss.codes_start = 1.0 if size == "long" else 0.0
+    c.loss.codes_start = 0.3 if size == "long" else 0.0
     c.loss.levels_apart = size == "long"  # answers are decoded so; rows of codes then cost words nothing
     c.loss.weights.update(text=1.0 if not tiny else 4.0, semantic=1.0, pixel=1.0, follow=2.0, latent=0.1)
     if size == "tiny":  # as its figures were measured
@@ -84,10 +87,8 @@ def get_config(size: str = "full") -> ConfigDict:
         c.assign += (("mask_decoder/.*/kernel", "mask_matrices"),)
         # Half of the time of a step, and it finds the world's things as it comes.
         c.assign += (("mask_pixel_decoder/.*", "tokenizer"),)
-        # Rows of codes learn slowly, and captions with them: what the long run has time for.
-        row_rate, matrix_rate = (5e-4, 2e-3) if size == "tiny" else (3e-3, 2e-3)
-        c.groups.llm = group("adamw", row_rate)
-        c.groups.llm_matrices = group("muon", matrix_rate)
+        c.groups.llm = group("adamw", 5e-4)
+        c.groups.llm_matrices = group("muon", 2e-3 if size == "tiny" else 3e-3)
         c.groups.mask_tokens = group("adamw", 2e-3)
         c.groups.masks = group("adamw", 2e-3)
         c.groups.mask_matrices = group("muon", 0.01)
@@ -98,8 +99,12 @@ def get_config(size: str = "full") -> ConfigDict:
     for one in c.groups.values():
         if one.trained:
             one.update(schedule="cosine" if tiny else "constant", warmup=50 if tiny else 0, ema=0.998 if tiny else 0.0)
-    if size == "long":  # from a trained language model, at high rates
-        c.groups.llm.warmup = c.groups.llm_matrices.warmup = 200
+    if size == "long":  # new rows find their place before what reads them moves, and words keep theirs
+        c.assign += (("llm/embedding/rows", "rows"),)
+        c.groups.rows = group("adamw", 3e-3)
+        c.groups.rows.update(schedule="cosine", warmup=50, ema=0.998, rows_from=CODES_FROM)
+        for name in ("llm", "llm_matrices"):
+            c.groups[name].update(begin=300, warmup=200)
 
     c.mesh = ConfigDict({"dcn_data": 1, "data": 1, "fsdp": -1, "tensor": 1})
     c.sharding = "fsdp"
@@ -118,7 +123,7 @@ def get_config(size: str = "full") -> ConfigDict:
             models.generation_stream("tiny", (64, 64), rows=16, share=captions, length=176, learnt=104),
             models.masks_stream("tiny", (64, 64), rows=8, share=1, length=288, learnt=112, shape_class="editing"),
         ]
-        c.data.phases = [{"steps": 1_500 if size == "tiny" else 6_000, "streams": streams}]
+        c.data.phases = [{"steps": 1_500 if size == "tiny" else 5_000, "streams": streams}]
         c.data.sources = [
             *(words("questions", 0.8), words("caption", 0.2)),
             *(masks("referring", 0.65), masks("reasoning", 0.1), masks("regions", 0.1), masks("panoptic", 0.15)),

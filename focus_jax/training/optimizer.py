@@ -19,11 +19,11 @@ def schedule(group: Any, steps: int) -> optax.Schedule:
 
     Args:
       group: config.groups.NAME; `schedule` is "constant", "linear" or "cosine" (both to zero), after `warmup` steps
-        up from 0.
+        up from 0. Before step `begin` (absent: 0) it is 0, and the rest of the run is all there is.
       steps: length of the whole run.
     """
-    lr, warmup = float(group.lr), int(group.warmup)
-    rest = max(steps - warmup, 1)
+    lr, warmup, begin = float(group.lr), int(group.warmup), int(group.get("begin", 0))
+    rest = max(steps - begin - warmup, 1)
     forms = {
         "constant": lambda: optax.constant_schedule(lr),
         "linear": lambda: optax.linear_schedule(lr, 0.0, rest),
@@ -32,9 +32,9 @@ def schedule(group: Any, steps: int) -> optax.Schedule:
     if group.schedule not in forms:
         raise UserError(f"config.groups: schedule {group.schedule!r} is none of {', '.join(forms)}.")
     after = forms[group.schedule]()
-    if not warmup:
-        return after
-    return optax.join_schedules([optax.linear_schedule(lr / warmup, lr, warmup - 1 or 1), after], [warmup])
+    if warmup:
+        after = optax.join_schedules([optax.linear_schedule(lr / warmup, lr, warmup - 1 or 1), after], [warmup])
+    return optax.join_schedules([optax.constant_schedule(0.0), after], [begin]) if begin else after
 
 
 def transformation(group: Any, steps: int) -> optax.GradientTransformation:
