@@ -78,6 +78,10 @@ def test_schedules():
     group.lr, group.warmup = 1.0, 4
     rates = [float(optimizer.schedule(group, 104)(k)) for k in (0, 1, 3, 4, 54, 104)]
     np.testing.assert_allclose(rates, [0.25, 0.5, 1.0, 1.0, 0.5, 0.0], atol=1e-6)
+    group.unlock().begin = 100
+    rates = [float(optimizer.schedule(group, 204)(k)) for k in (0, 99, 100, 101, 103, 154, 204)]
+    np.testing.assert_allclose(rates, [0.0, 0.0, 0.25, 0.5, 1.0, 0.5, 0.0], atol=1e-6)
+    group.begin = 0
     group.schedule, group.warmup = "constant", 0
     assert float(optimizer.schedule(group, 100)(7)) == 1.0
 
