@@ -29,9 +29,7 @@ from data_pipelines import buckets
 # (side, steps, rows) of the two phases: the 43M examples of Table 5 once at 256 px and twice at 512; rows as Appendix D
 # says.
 FULL = ((256, 168_000, 256), (512, 672_000, 128))
-
-
-CODES_FROM = 757  # the first code of the tiny vocabulary
+CODES_FROM = 757  # the first code of the tiny vocabulary: words come before
 
 
 def get_config(size: str = "full") -> ConfigDict:
