@@ -119,6 +119,7 @@ def main() -> None:
         ("decoder", "stage1_decoder", "diffusion"),
         ("stage2", "stage2", "questions"),
         ("stage3", "stage3", "segmentation"),
+        ("stage4", "stage4", "editing"),
     ):
         print(ship(name, stage, benchmark, f"runs/long/{stage}", args.report, args.assets))
     total = sum(f.stat().st_size for f in args.assets.glob("*.safetensors"))

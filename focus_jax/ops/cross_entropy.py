@@ -241,8 +241,8 @@ def _logits(x, weights, count):
     return jnp.where(count, logits, -jnp.inf)
 
 
-def _within(i, ids):
-    return (i >= ids[0]) & (i < ids[1])
+def _within(i, block):
+    return (i >= block[0]) & (i < block[1])
 
 
 def _level(plan, labels, ids):
@@ -256,7 +256,7 @@ def _of_its_kind(plan, logits, labels, ids):
     """Logits [N, c], -inf where an id is of another kind than a position's label."""
     if not plan.kinds:
         return logits
-    kind = lambda i: sum(n * _within(i, ids) for n, ids in enumerate(plan.kinds, 1))
+    kind = lambda i: sum(n * _within(i, block) for n, block in enumerate(plan.kinds, 1))
     return jnp.where(kind(labels)[:, None] == kind(ids)[None], logits, -jnp.inf)
 
 

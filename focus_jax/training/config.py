@@ -37,8 +37,6 @@ GROUP: dict[str, type | tuple[type, ...]] = {
     "optimizer": str, "lr": float, "schedule": str, "warmup": int, "b1": float, "b2": float, "weight_decay": float,
     "clip": float, "ema": float, "layers_from": int,
 }  # fmt: skip
-# What a group may have: the step from which it learns, and the first row of the vocabulary's that does.
-GROUP_MAY: dict[str, type] = {"begin": int, "rows_from": int}
 POSITIVE = (
     "accumulate",
     "validate_every",
@@ -185,11 +183,8 @@ def validate(config: ConfigDict, devices: int) -> None:
         if group.trained:
             for field, types in GROUP.items():
                 _typed(group, field, types, f"config.groups.{name}")
-            for field, kind in GROUP_MAY.items():
-                if field in group:
-                    _typed(group, field, kind, f"config.groups.{name}")
-                    if group[field] < 0:
-                        raise UserError(f"config.groups.{name}.{field}: expected 0 or more, found {group[field]}.")
+            if "begin" in group:  # the step from which it learns
+                _typed(group, "begin", int, f"config.groups.{name}")
             optimizer.transformation(group, total_steps(config))  # names an unknown optimizer or schedule
             if not 0 <= group.ema < 1:
                 raise UserError(f"config.groups.{name}.ema: expected a decay in [0, 1), found {group.ema}.")

@@ -71,11 +71,9 @@ class Plan:
         return self.group_of[path] in self.groups
 
     def first_layer(self, path: str) -> int:
-        """First layer of a scanned stack that trains, or first row of a vocabulary's; 0 for other leaves."""
-        group, kind = self.groups[self.group_of[path]], self.names[path][:1]
-        if kind == ("vocab",):
-            return int(group.get("rows_from", 0))
-        return int(group.layers_from) if kind == ("layers",) else 0
+        """First layer of a scanned stack that trains; 0 for a leaf that is not of a stack."""
+        stacked = self.names[path][:1] == ("layers",)
+        return int(self.groups[self.group_of[path]].layers_from) if stacked else 0
 
 
 def plan(
