@@ -29,7 +29,6 @@ from data_pipelines import buckets
 # (side, steps, rows) of the two phases: the 43M examples of Table 5 once at 256 px and twice at 512; rows as Appendix D
 # says.
 FULL = ((256, 168_000, 256), (512, 672_000, 128))
-CODES_FROM = 757  # the first code of the tiny vocabulary: words come before
 
 
 def get_config(size: str = "full") -> ConfigDict:
@@ -97,12 +96,12 @@ def get_config(size: str = "full") -> ConfigDict:
     for one in c.groups.values():
         if one.trained:
             one.update(schedule="cosine" if tiny else "constant", warmup=50 if tiny else 0, ema=0.998 if tiny else 0.0)
-    if size == "long":  # new rows find their place before what reads them moves, and words keep theirs
+    if size == "long":  # new rows find their place before what reads them moves
         c.assign += (("llm/embedding/rows", "rows"),)
         c.groups.rows = group("adamw", 3e-3)
-        c.groups.rows.update(schedule="cosine", warmup=50, ema=0.998, rows_from=CODES_FROM)
+        c.groups.rows.update(schedule="cosine", warmup=50, ema=0.998)
         for name in ("llm", "llm_matrices"):
-            c.groups[name].update(begin=300, warmup=200)
+            c.groups[name].update(begin=100, warmup=200)
 
     c.mesh = ConfigDict({"dcn_data": 1, "data": 1, "fsdp": -1, "tensor": 1})
     c.sharding = "fsdp"
@@ -121,7 +120,7 @@ def get_config(size: str = "full") -> ConfigDict:
             models.generation_stream("tiny", (64, 64), rows=16, share=captions, length=176, learnt=104),
             models.masks_stream("tiny", (64, 64), rows=8, share=1, length=288, learnt=112, shape_class="editing"),
         ]
-        c.data.phases = [{"steps": 1_500 if size == "tiny" else 5_000, "streams": streams}]
+        c.data.phases = [{"steps": 1_500 if size == "tiny" else 4_500, "streams": streams}]
         c.data.sources = [
             *(words("questions", 0.8), words("caption", 0.2)),
             *(masks("referring", 0.65), masks("reasoning", 0.1), masks("regions", 0.1), masks("panoptic", 0.15)),

@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 
 from configs import common, mixtures, models, sharding
 from configs.stage1_tokenizer import SHARES
-from configs.stage3 import CODES_FROM, group
+from configs.stage3 import group
 from data_pipelines import buckets
 
 STEPS = 37_000  # 9.5M examples once, 256 at a time
@@ -76,7 +76,6 @@ def get_config(size: str = "full") -> ConfigDict:
         c.groups.llm = group("adamw", 5e-4)
         c.groups.matrices = group("muon", 2e-3)
         c.groups.rows = group("adamw", 2e-3)
-        c.groups.rows.rows_from = CODES_FROM  # words keep theirs
         c.groups.masks = group("adamw", 2e-4)
         # The stand-in's attn2 never read anything: to find its own cell has to be learnt from some thousand removals.
         c.groups.drawing = group("adamw", 2e-3)
