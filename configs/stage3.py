@@ -18,6 +18,8 @@ Tiny, on the world, two CPU cores; :long takes longer. Expected result: docs/tin
 assets/masks.safetensors, which configs/stage0_masks.py makes:
 
     python -m focus_jax.train --config=configs/stage3.py:tiny --workdir=runs/stage3
+
+:drawing goes on from runs/long/stage3, which :long makes; what it makes is what assets/ ships.
 """
 
 from ml_collections import ConfigDict
@@ -29,12 +31,14 @@ from data_pipelines import buckets
 # (side, steps, rows) of the two phases: the 43M examples of Table 5 once at 256 px and twice at 512; rows as Appendix D
 # says.
 FULL = ((256, 168_000, 256), (512, 672_000, 128))
+LEARNT = ("llm", "fusion_mlp", "projector", "adapter", "mask_tokens", "mask_pixel_decoder", "mask_decoder")
 
 
 def get_config(size: str = "full") -> ConfigDict:
-    """Args: size: "full" (the paper's recipe), "tiny" (minutes on two cores) or "long" (tiny, for longer)."""
-    if size not in ("full", "tiny", "long"):
-        raise ValueError(f"configs/stage3.py:{size}: expected :full, :tiny or :long")
+    """Args: size: "full" (the paper's recipe), "tiny" (minutes on two cores), "long" (tiny, for longer) or "drawing"
+    (what :long has learnt goes on, above all with pictures that are written)."""
+    if size not in ("full", "tiny", "long", "drawing"):
+        raise ValueError(f"configs/stage3.py:{size}: expected :full, :tiny, :long or :drawing")
     tiny, sizes = size != "full", "full" if size == "full" else "tiny"
     c = ConfigDict()
     c.stage = "multimodal"  # focus_jax/stages/multimodal.py
@@ -50,13 +54,9 @@ def get_config(size: str = "full") -> ConfigDict:
     c.loss = models.mask_loss(sizes)
     c.loss.text_mode = False  # codes are words too
     # How long rows of codes begin, as the codes' vectors, beside words' (stages/drawing.py, begun); 0: as they are.
-    c.loss.codes_start = 0.3 if size == "long" else 0.0
-    c.loss.levels_apart = size == "long"  # answers are decoded so; rows of codes then cost words nothing
-    c.loss.weights.update(text=1.0 if not tiny else 4.0, semantic=1.0, pixel=1.0, follow=2.0, latent=0.1)
-    if size == "tiny":  # as its figures were measured
-        c.loss.weights.latent = 1.0
-    elif size == "long":  # beside text's 4
-        c.loss.weights.update(semantic=2.0, pixel=2.0)
+    c.loss.codes_start = 0.0
+    c.loss.levels_apart = False  # words and the codes of each level with a softmax each, as answers are decoded
+    c.loss.weights.update(text=1.0 if not tiny else 4.0, semantic=1.0, pixel=1.0, follow=2.0, latent=1.0)
 
     if tiny:
         c.init = ConfigDict({"tokenizer": "assets/tokenizer.safetensors", "llm": "assets/llm.safetensors"})
@@ -85,7 +85,7 @@ def get_config(size: str = "full") -> ConfigDict:
         # Half of the time of a step, and it finds the world's things as it comes.
         c.assign += (("mask_pixel_decoder/.*", "tokenizer"),)
         c.groups.llm = group("adamw", 5e-4)
-        c.groups.llm_matrices = group("muon", 2e-3 if size == "tiny" else 3e-3)
+        c.groups.llm_matrices = group("muon", 2e-3)
         c.groups.mask_tokens = group("adamw", 2e-3)
         c.groups.masks = group("adamw", 2e-3)
         c.groups.mask_matrices = group("muon", 0.01)
@@ -96,12 +96,6 @@ def get_config(size: str = "full") -> ConfigDict:
     for one in c.groups.values():
         if one.trained:
             one.update(schedule="cosine" if tiny else "constant", warmup=50 if tiny else 0, ema=0.998 if tiny else 0.0)
-    if size == "long":  # new rows find their place before what reads them moves
-        c.assign += (("llm/embedding/rows", "rows"),)
-        c.groups.rows = group("adamw", 3e-3)
-        c.groups.rows.update(schedule="cosine", warmup=50, ema=0.998)
-        for name in ("llm", "llm_matrices"):
-            c.groups[name].update(begin=100, warmup=200)
 
     c.mesh = ConfigDict({"dcn_data": 1, "data": 1, "fsdp": -1, "tensor": 1})
     c.sharding = "fsdp"
@@ -112,15 +106,14 @@ def get_config(size: str = "full") -> ConfigDict:
     words = lambda task, weight, **more: mixtures.world(task, weight, shape_class="language", **more)
     c.data = ConfigDict()
     if tiny:
-        captions = 1 if size == "tiny" else 3
         streams = [
             models.language_stream("tiny", (64, 64), rows=8, share=1, length=304, learnt=64, pack=1, images=1),
             models.masks_stream("tiny", (64, 64), rows=16, share=3, length=208, learnt=24),
             models.masks_stream("tiny", (64, 64), rows=8, share=1, length=208, learnt=24, shape_class="clips"),
-            models.generation_stream("tiny", (64, 64), rows=16, share=captions, length=176, learnt=104),
+            models.generation_stream("tiny", (64, 64), rows=16, share=1, length=176, learnt=104),
             models.masks_stream("tiny", (64, 64), rows=8, share=1, length=288, learnt=112, shape_class="editing"),
         ]
-        c.data.phases = [{"steps": 1_500 if size == "tiny" else 4_500, "streams": streams}]
+        c.data.phases = [{"steps": 1_500 if size == "tiny" else 6_000, "streams": streams}]
         c.data.sources = [
             *(words("questions", 0.8), words("caption", 0.2)),
             *(masks("referring", 0.65), masks("reasoning", 0.1), masks("regions", 0.1), masks("panoptic", 0.15)),
@@ -150,8 +143,29 @@ def get_config(size: str = "full") -> ConfigDict:
     c.best = "mask_iou"
     c.log_every = 50 if tiny else 100
     c.pictures_every = 1_000_000  # this stage shows none
+    if size == "drawing":
+        _drawing(c)
 
     return common.watched(c)
+
+
+def _drawing(c: ConfigDict) -> None:
+    """Changes :tiny to what goes on from :long. Rows of codes begin anew, as the codes' vectors, and find their place
+    before what reads them moves; questions are asked often, for they are what is forgotten first."""
+    c.init = ConfigDict({"tokenizer": c.init.tokenizer} | dict.fromkeys(LEARNT, "runs/long/stage3"))
+    c.loss.codes_start, c.loss.levels_apart = 0.3, True
+    c.loss.weights.update(semantic=2.0, pixel=2.0, latent=0.1)  # beside text's 4
+    c.assign += (("llm/embedding/rows", "rows"),)
+    c.groups.rows = ConfigDict(c.groups.llm.to_dict() | {"lr": 3e-3})
+    for name in ("llm", "llm_matrices"):
+        c.groups[name].update(begin=100, warmup=200)
+    for name, rate in dict(llm_matrices=3e-3, mask_tokens=5e-4, masks=5e-4, mask_matrices=2e-3).items():
+        c.groups[name].lr = rate
+    (phase,) = c.data.phases
+    for stream, share in zip(phase["streams"], (3, 2, 1, 4, 1), strict=True):
+        stream["share"] = share
+    c.data.phases = [phase | {"steps": 3_600}]
+    c.data.validation = [v for v in c.data.validation if v["shape_class"] not in ("clips", "editing")]
 
 
 def group(optimizer: str, lr: float, clip: float = 1.0) -> ConfigDict:

@@ -22,11 +22,10 @@ from ml_collections import ConfigDict
 
 from configs import common, mixtures, models, sharding
 from configs.stage1_tokenizer import SHARES
-from configs.stage3 import group
+from configs.stage3 import LEARNT, group
 from data_pipelines import buckets
 
 STEPS = 37_000  # 9.5M examples once, 256 at a time
-OF_STAGE3 = ("llm", "fusion_mlp", "projector", "adapter", "mask_tokens", "mask_pixel_decoder", "mask_decoder")
 
 
 def get_config(size: str = "full") -> ConfigDict:
@@ -52,10 +51,10 @@ def get_config(size: str = "full") -> ConfigDict:
 
     if tiny:
         c.init = ConfigDict({"tokenizer": "assets/tokenizer.safetensors"})
-        c.init.update({part: "assets/stage3.safetensors" for part in OF_STAGE3})
+        c.init.update({part: "assets/stage3.safetensors" for part in LEARNT})
         c.init.update({"vae": "assets/vae.safetensors", "unet": "assets/decoder.safetensors"})
     else:
-        c.init = ConfigDict({"tokenizer": "runs/stage1_tokenizer"} | dict.fromkeys(OF_STAGE3, "runs/stage3"))
+        c.init = ConfigDict({"tokenizer": "runs/stage1_tokenizer"} | dict.fromkeys(LEARNT, "runs/stage3"))
         c.init.update({"vae": "weights/vae.safetensors", "unet": "runs/stage1_decoder"})
     c.init.mask_guidance = "random"
     c.init_weights = "ema"
