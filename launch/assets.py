@@ -114,14 +114,14 @@ def main() -> None:
     of_its_own = {"llm": "text_slots", "masks": "classes", "vae": "latents", "unet": "latents_unet"}
     for name, benchmark in of_its_own.items():
         print(ship(name, "standins", benchmark, f"runs/standins/{name}", args.report, args.assets))
-    for name, stage, benchmark in (
-        ("tokenizer", "stage1_tokenizer", "world_reconstruction"),
-        ("decoder", "stage1_decoder", "diffusion"),
-        ("stage2", "stage2", "questions"),
-        ("stage3", "stage3", "segmentation"),
-        ("stage4", "stage4", "editing"),
+    for name, stage, benchmark, run in (
+        ("tokenizer", "stage1_tokenizer", "world_reconstruction", "stage1_tokenizer"),
+        ("decoder", "stage1_decoder", "diffusion", "stage1_decoder"),
+        ("stage2", "stage2", "questions", "stage2"),
+        ("stage3", "stage3", "segmentation", "stage3_drawing"),
+        ("stage4", "stage4", "editing", "stage4"),
     ):
-        print(ship(name, stage, benchmark, f"runs/long/{stage}", args.report, args.assets))
+        print(ship(name, stage, benchmark, f"runs/long/{run}", args.report, args.assets))
     total = sum(f.stat().st_size for f in args.assets.glob("*.safetensors"))
     if total > LIMIT:
         raise SystemExit(f"{args.assets}: {total / 2**20:.1f} MiB, expected at most {LIMIT / 2**20:.0f} MiB.")

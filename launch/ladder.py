@@ -15,17 +15,22 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from focus_jax.training import config as config_lib  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
     """configs: with their variants, by budget; benchmarks: names in configs/eval.py, with overrides; long: those of the
-    budget long beside them; needs: what it starts from, without which it is left out."""
+    budget long beside them; needs: what it starts from, without which it is left out; goes_on: a variant that goes on
+    from the budget long's, in NAME_VARIANT, and is measured in its place."""
 
     configs: dict[str, str]
     benchmarks: tuple[tuple[str, ...], ...]
     long: tuple[tuple[str, ...], ...] = ()
     needs: str = ""
+    goes_on: str = ""
 
 
 STANDINS = {
@@ -57,6 +62,7 @@ STAGES = {
         {"ladder": "configs/stage3.py:tiny", "long": "configs/stage3.py:long"},
         (("text_slots",), ("questions",), ("segmentation",), ("video",), ("codes", "--config.data.scenes=200")),
         needs="assets/masks.safetensors",
+        goes_on="drawing",
     ),
     "stage4": Stage(
         {"ladder": "configs/stage4.py:tiny", "long": "configs/stage4.py:long"},
@@ -79,13 +85,15 @@ def run(*command: str) -> None:
         raise SystemExit(done.returncode)
 
 
-def trained(config: str, workdir: str, benchmarks: tuple[tuple[str, ...], ...], report: str, budget: str) -> None:
-    """A config trained, or trained on, and measured; benchmarks: as of Stage."""
-    run("focus_jax.train", f"--config={config}", f"--workdir={workdir}")
-    for benchmark, *overrides in benchmarks:
+def trained(
+    config: str, workdir: str, benchmarks: tuple[tuple[str, ...], ...], report: str, budget: str, *overrides: str
+) -> None:
+    """A config trained, or trained on, and measured; benchmarks: as of Stage; overrides: of the config."""
+    run("focus_jax.train", f"--config={config}", f"--workdir={workdir}", *overrides)
+    for benchmark, *more in benchmarks:
         run(
             "focus_jax.evaluate", f"--config=configs/eval.py:{benchmark}", f"--checkpoint={workdir}",
-            f"--report={report}", f"--budget={budget}", *overrides,
+            f"--report={report}", f"--budget={budget}", *more,
         )  # fmt: skip
 
 
@@ -107,8 +115,15 @@ def main() -> None:
             print(f"{name}: left out, {stages[name].needs} is not there; make standins assets", flush=True)
             continue
         stage, workdir = stages[name], f"{args.runs}/{'standins' if args.standins else budget}/{name}"
-        benchmarks = stage.benchmarks + (stage.long if budget == "long" else ())
-        trained(stage.configs[budget], workdir, benchmarks, args.report, budget)
+        benchmarks, config = stage.benchmarks + (stage.long if budget == "long" else ()), stage.configs[budget]
+        overrides: list[str] = []
+        if budget == "long" and stage.goes_on:
+            trained(config, workdir, (), args.report, budget)
+            config, before = f"{config.partition(':')[0]}:{stage.goes_on}", workdir
+            workdir = f"{before}_{stage.goes_on}"
+            found = config_lib.load(str(ROOT / config)).init.items()
+            overrides = [f"--config.init.{part}={before}" for part, of in found if of == f"runs/long/{name}"]
+        trained(config, workdir, benchmarks, args.report, budget, *overrides)
 
 
 if __name__ == "__main__":
