@@ -162,9 +162,9 @@ def _drawing(c: ConfigDict) -> None:
     for name, rate in dict(llm_matrices=3e-3, mask_tokens=5e-4, masks=5e-4, mask_matrices=2e-3).items():
         c.groups[name].lr = rate
     (phase,) = c.data.phases
-    for stream, share in zip(phase["streams"], (3, 2, 1, 4, 1), strict=True):
+    for stream, share in zip(phase["streams"], (3, 2, 1, 5, 1), strict=True):
         stream["share"] = share
-    c.data.phases = [phase | {"steps": 3_600}]
+    c.data.phases = [phase | {"steps": 7_500}]
     c.data.validation = [v for v in c.data.validation if v["shape_class"] not in ("clips", "editing")]
 
 
