@@ -8,9 +8,6 @@ PY      = $(VENV)/bin/python
 BUDGET ?= ladder
 STAGES ?= stage1_tokenizer
 REPORT ?= report
-# What quickstart edits last: a picture of the user's own beside the scene, and what is done to both.
-PICTURE     ?=
-INSTRUCTION ?= remove the red circle
 
 export TF_CPP_MIN_LOG_LEVEL = 2
 
@@ -33,10 +30,7 @@ quickstart: $(VENV)/core ## set up, train a little on the world, evaluate, write
 	$(PY) -m focus_jax.train --config=configs/stage1_tokenizer.py:tiny --workdir=runs/quickstart \
 	  --config.data.phases[0].steps=900 --config.validate_every=300 --config.pictures_every=300 --config.checkpoint_every=300
 	$(PY) -m focus_jax.evaluate --config=configs/eval.py:world_reconstruction --checkpoint=runs/quickstart --report=$(REPORT)
-	$(PY) -m data_pipelines.show --world=easy --start=1 --picture=128 --output=$(REPORT)/scene.png
-	$(PY) -m focus_jax.infer edit $(REPORT)/scene.png $(PICTURE) --checkpoint=assets/stage4.safetensors \
-	  --instruction="$(INSTRUCTION)" --output=$(REPORT)/edit
-	@echo "open $(REPORT)/index.html and $(REPORT)/edit/scene.sheet.png"
+	@echo "open $(REPORT)/index.html"
 
 test: $(VENV)/test ## set up and run the fast tests (under 12 minutes on two cores)
 	$(PY) -m pytest -n 2 --dist loadfile -m "not slow" -q

@@ -19,7 +19,7 @@ assets/masks.safetensors, which configs/stage0_masks.py makes:
 
     python -m focus_jax.train --config=configs/stage3.py:tiny --workdir=runs/stage3
 
-:drawing goes on from runs/long/stage3, which :long makes; what it makes is what assets/ ships.
+:drawing goes on from runs/long/stage3, which :long makes and assets/ ships; not measured yet.
 """
 
 from ml_collections import ConfigDict
