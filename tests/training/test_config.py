@@ -22,6 +22,7 @@ LATER = [
     f"ablations.py:{n}{size}" for n in ablations.ABLATIONS if n not in ablations.TOKENIZER for size in ("", "_tiny")
 ]
 SHIPPED = [f"stage1_tokenizer.py:{size}" for size in ("tiny", "long", "full")] + OF_TOKENIZER
+SHIPPED += ["stage3.py:drawing", "stage4.py:long"]
 SHIPPED += [pytest.param(name, marks=pytest.mark.slow) for name in LATER]
 
 
