@@ -106,7 +106,9 @@ def _print(stage: str, benchmark: str, figures: Any, entry: Any) -> None:
         goal = f"{verdict.goal}: {verdict.mark}" if verdict else "-"
         table.add_row(name, f"{value:.4g}", f"{error:.2g}" if error else "-", str(n), goal)
     Console(width=100).print(table)
-    print(f"trained {entry['steps']} steps in {entry['seconds']:.0f} s; evaluated in {entry['eval_seconds']:.0f} s")
+    # Of a run directory it is the best step, which may be an early one of those that were trained.
+    trained = f"; its run has trained {entry['steps']} steps in {entry['seconds']:.0f} s" if entry["steps"] else ""
+    print(f"measured {entry['checkpoint']} in {entry['eval_seconds']:.0f} s{trained}")
 
 
 def main(argv: list[str] | None = None) -> None:
