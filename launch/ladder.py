@@ -17,8 +17,6 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from focus_jax.training import config as config_lib  # noqa: E402
-
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
@@ -118,6 +116,8 @@ def main() -> None:
         benchmarks, config = stage.benchmarks + (stage.long if budget == "long" else ()), stage.configs[budget]
         overrides: list[str] = []
         if budget == "long" and stage.goes_on:
+            from focus_jax.training import config as config_lib
+
             trained(config, workdir, (), args.report, budget)
             config, before = f"{config.partition(':')[0]}:{stage.goes_on}", workdir
             workdir = f"{before}_{stage.goes_on}"

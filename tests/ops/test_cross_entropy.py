@@ -38,12 +38,9 @@ def plain(hidden, head, labels, tables=(), kinds=()):
     for start, stop in EXCLUDED:
         counts &= (ids < start) | (ids >= stop)
     logits = every = jnp.where(counts, logits, -jnp.inf)
-    for at in range(V) if kinds else ():  # an id is left to labels of its own kind
-        mine = [start <= at < stop for start, stop in kinds]
-        alike = functools.reduce(
-            jnp.logical_and, [((labels >= a) & (labels < z)) == own for (a, z), own in zip(kinds, mine)]
-        )
-        logits = logits.at[..., at].set(jnp.where(alike, logits[..., at], -jnp.inf))
+    for start, stop in kinds:  # an id is left to labels on its own side of every range
+        within = lambda i: (i >= start) & (i < stop)
+        logits = jnp.where(within(labels)[..., None] == within(ids), logits, -jnp.inf)
     nll = -jnp.take_along_axis(jax.nn.log_softmax(logits), jnp.maximum(labels, 0)[..., None], axis=-1)[..., 0]
     expected = jnp.zeros((*labels.shape, C))
     for (start, stop), table in zip(LEVELS, tables):
