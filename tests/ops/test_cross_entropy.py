@@ -39,7 +39,7 @@ def plain(hidden, head, labels, tables=(), kinds=()):
         counts &= (ids < start) | (ids >= stop)
     logits = every = jnp.where(counts, logits, -jnp.inf)
     for start, stop in kinds:  # an id is left to labels on its own side of every range
-        within = lambda i: (i >= start) & (i < stop)
+        within = lambda i, start=start, stop=stop: (i >= start) & (i < stop)
         logits = jnp.where(within(labels)[..., None] == within(ids), logits, -jnp.inf)
     nll = -jnp.take_along_axis(jax.nn.log_softmax(logits), jnp.maximum(labels, 0)[..., None], axis=-1)[..., 0]
     expected = jnp.zeros((*labels.shape, C))
