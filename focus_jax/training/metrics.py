@@ -122,7 +122,7 @@ class Speed:
         self.sums = dict.fromkeys(self.INTEGRALS, 0.0)
         self._since: float | None = None  # the clock at the end of the warm-up, then at the last settling
         self._mark: dict[str, float] = dict(self.sums)
-        self._begin: dict[str, float] = dict(self.sums)
+        self._pace: float | None = None  # smoothed seconds a step, pauses too
         self._pausing = False
 
     def _settle(self, into: str = "seconds") -> None:
@@ -172,12 +172,14 @@ class Speed:
         if not new["steps"] or not new["seconds"]:
             return {}
         rate = new["flops"] / new["seconds"] / self.devices
-        run = {k: self.sums[k] - self._begin[k] for k in self.INTEGRALS}
+        pace = (new["seconds"] + new["paused"]) / new["steps"]
+        # Of late, not of the whole run: the first steps compile every shape, the last ones none.
+        self._pace = pace if self._pace is None else 0.7 * self._pace + 0.3 * pace
         out = {
             "steps_per_second": new["steps"] / new["seconds"],
             "examples_per_second": new["examples"] / new["seconds"],
             "data_wait": new["waited"] / new["seconds"],
-            "eta_seconds": (self.total - step) * (run["seconds"] + run["paused"]) / run["steps"],
+            "eta_seconds": (self.total - step) * self._pace,
             "device_hours": self.sums["seconds"] * self.devices / 3600,
         }
         if new["flops"]:
@@ -193,7 +195,7 @@ class Speed:
 
     def restore(self, state: Mapping[str, float]) -> None:
         self.sums = {k: float(state[k]) for k in self.INTEGRALS}
-        self._mark, self._begin = dict(self.sums), dict(self.sums)
+        self._mark = dict(self.sums)
 
 
 def duration(seconds: float) -> str:
