@@ -66,7 +66,7 @@ class Loader:
         self.problems = _ProblemList(workdir, host)
         self._open: list[BatchIterator] = []
         self._manifests: dict[str, dict] = {}  # by path; each is read once
-        mixtures = []
+        mixtures, read = [], set()
         self.stores_codes = any(rows_lib.grids(stream) for stream in self.schedule.streams)
         if moved := [name for name in ("flip", "random_crop") if self.stores_codes and self.config[name]]:
             value = self.config[moved[0]]
@@ -86,8 +86,12 @@ class Loader:
             sources = self._sources("sources", "train", stream)
             if not sources:
                 raise self._no_records("sources", "train", stream)
+            read.update(source["name"] for source, _ in sources)
             weights = [source.get("weight", 1.0) for source, _ in sources]
             mixtures.append(Mixture([data for _, data in sources], weights, self.seed, seeds.MIX, stream["id"]))
+        for source in self.config["sources"]:
+            if source["name"] not in read and not settings.left_out(source, self.config):
+                raise self._unread(source)
         self._batches = Batches(self.schedule, mixtures, self._rows, self.seed, self.config)
         self.fingerprint = self._fingerprint(mixtures)
 
@@ -136,6 +140,15 @@ class Loader:
             if len(data):
                 found.append((source, data))
         return found
+
+    def _unread(self, source: dict) -> DataError:
+        """On a source that takes part in no stream at all."""
+        sizes = dict.fromkeys(f"{s['shape_class']} {s['height']}x{s['width']}" for s in self.schedule.streams)
+        of = source.get("shape_class", "")
+        return DataError(
+            f"data.sources: no stream reads '{source['name']}'{f' of shape class {of}' if of else ''}, expected train "
+            f"records for one of {', '.join(sizes)} (0x0: without pictures)."
+        )
 
     def _no_records(self, group: str, split: str, stream: dict) -> DataError:
         names = ", ".join(source["name"] for source in self.config[group]) or "no source"

@@ -217,19 +217,21 @@ def test_a_vocabulary_that_is_not_the_model_s_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("config", "devices"), [("configs/stage2.py", 256), ("configs/stage3.py", 64), ("configs/language.py", 64)]
+    ("config", "devices"),
+    [("configs/stage2.py", 256), ("configs/stage3.py", 64), ("configs/language.py", 64), ("configs/stage4.py", 256)],
 )
 def test_full_size_configs_are_valid_on_a_slice(config, devices):
-    """Also: sets of dialogues, which have no pictures, have a stream that reads them, and no other does."""
+    """Also: every set has a stream that reads it, and every stream a set; dialogues have no pictures, all else has."""
     loaded = config_lib.load(config)
     config_lib.validate(loaded, devices)
-    silent = {*mixtures.STAGE3_WORDS}
     for phase in loaded.data.phases:
-        for stream in phase["streams"]:
-            of = [
-                s for s in loaded.data.sources if s.get("shape_class", stream["shape_class"]) == stream["shape_class"]
-            ]
-            assert of and all((s["name"] in silent) == (stream["height"] == 0) for s in of), stream["shape_class"]
+        reads = lambda stream, source: (
+            source.get("shape_class", stream["shape_class"]) == stream["shape_class"]
+            and (source["name"] in mixtures.SILENT) == (stream["height"] == 0)
+        )
+        pairs = [(x["shape_class"], s["name"]) for x in phase["streams"] for s in loaded.data.sources if reads(x, s)]
+        assert {name for _, name in pairs} == {s["name"] for s in loaded.data.sources}
+        assert {shape_class for shape_class, _ in pairs} == {x["shape_class"] for x in phase["streams"]}
 
 
 # ------------------------------------------------------------------------------------------------------ text slots
