@@ -79,7 +79,8 @@ class Editor:
         """One instruction to each picture, uint8 [B, H, W, 3] of any size.
 
         regions: bool [H, W] that mark what is meant, a click, a stroke, a box or a rough mask; the mask is sought from
-        it. masks: bool [H, W], taken as they are. force: does also what means nothing. decoder, scale: as of
+        it. masks: bool [H, W], taken as they are; a picture has one of the two at most. force: does also what means
+        nothing, without a mask and so without the source's pixels. decoder, scale: as of
         inference.draw.Drawer. feather: keep the source's own pixels outside the mask, with so many of its pixels to
         blend (inference.composite); None for what was drawn. sampling: of inference.decode.sampling. limit, repair: as
         of inference.draw, of the codes.
@@ -95,6 +96,8 @@ class Editor:
                 if one is not None and (one.dtype != bool or one.shape != size or not one.any()):
                     told = f"{one.dtype}{list(one.shape)}" if one.any() else "nothing marked"
                     raise UserError(f"{name}: {told}, expected bool{list(size)} that marks something.")
+        if twice := [i for i in range(count) if regions[i] is not None and masks[i] is not None]:
+            raise UserError(f"masks: picture {twice[0]} has a region, too, expected one of them.")
         check(decoder, scale, options)
         fit = self.segmenter.fit(images)
         where = fit.bucket
@@ -120,7 +123,8 @@ class Editor:
             done = Done(names, whole[i], refused[i], found[i], own, fit, images[i])
             if not refused[i]:
                 image = fit.back(drawn[i])
-                image = image if feather is None else composite(images[i], image, done.marked, feather)
+                if feather is not None and done.mask.any():
+                    image = composite(images[i], image, done.marked, feather)
                 done = dataclasses.replace(done, image=image)
             out.append(done)
         return out

@@ -25,6 +25,8 @@ def told(done: Done) -> str:
         return "nothing in the picture is meant, and nothing was changed"
     if done.whole:
         return "the whole picture"
+    if not done.mask.any():
+        return "nothing in the picture is meant, and it is drawn without a mask"
     return ", ".join(done.names) or "what is marked"
 
 

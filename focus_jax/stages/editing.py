@@ -146,12 +146,14 @@ class Stage(multimodal.Stage):
         true = area(jnp.max(bits, axis=1).astype(jnp.float32)[..., None], size)[..., 0]
         soft = jax.nn.sigmoid(predictions.masks[-1].astype(jnp.float32))  # [B, N, h, w] on the padded square
         picked = jnp.take_along_axis(soft, queries[:, :, None, None], axis=1) * batch["there"][:, :, None, None]
-        scores = jax.nn.sigmoid(predictions.scores[-1].astype(jnp.float32))
-        known = jnp.max(jnp.where(batch["known"][:, None], scores, 0.0), axis=2)
-        unmatched = jnp.max(soft * known[:, :, None, None], axis=1)
+        # Nothing is said there of what is right, so no condition is known; the first one is the instruction.
+        scores = jax.nn.sigmoid(predictions.scores[-1][..., 0].astype(jnp.float32))
+        unmatched = jnp.max(soft * scores[:, :, None, None], axis=1)
         guide = {name: (batch["guide"] == i)[:, None, None] for i, name in enumerate(GUIDES)}
         own = jnp.where(guide["own"], unmatched, jnp.max(picked, axis=1))
         own = area(own[..., None], size, (height / side, width / side))[..., 0]
+        if min(self.loss.truth) == 1:  # masks and drawing are taught apart
+            own = jax.lax.stop_gradient(own)
         sees_truth = guide["masks"] & (chance < truth)[:, None, None]
         found = jnp.where(guide["whole"], 1.0, jnp.where(sees_truth, true, own))
         return jnp.where(guide["none"], 0.0, found), (batch["guide"] > 0).astype(jnp.float32)

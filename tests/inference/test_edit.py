@@ -13,7 +13,7 @@ import focus_jax
 from data_pipelines.world import drawing, scenes
 from focus_jax import infer
 from focus_jax.errors import UserError
-from focus_jax.inference import video_edit
+from focus_jax.inference import edit_files, video_edit
 from focus_jax.inference.composite import composite
 from focus_jax.inference.edit import Editor
 from focus_jax.model import Model
@@ -25,6 +25,7 @@ from tests.stages.test_language import drawn
 
 SIDE, COUNT = 32, 2
 OPTIONS = dict(steps=2, guidance=1.0)
+MARK = np.ones((48, 48), bool)
 WORDS = ["remove the red circle", "make the background blue"]
 
 
@@ -92,6 +93,9 @@ def test_nothing_meant_is_refused(model, pictures, says):
     np.testing.assert_array_equal(told.images, pictures)
     forced = model.edits(pictures, WORDS, seeds=[0, 1], force=True, **OPTIONS)
     assert not any(one.refused for one in forced) and (forced[0].image != pictures[0]).any()
+    kept = model.edits(pictures, WORDS, seeds=[0, 1], force=True, feather=2, **OPTIONS)
+    assert not kept[0].mask.any() and (kept[0].image == forced[0].image).all(), "no mask keeps the source's pixels"
+    assert "without a mask" in edit_files.told(kept[0])
 
 
 def test_the_whole_picture_has_a_mask_of_all_of_it(model, pictures, says):
@@ -193,6 +197,7 @@ def test_composite_keeps_the_source():
         (dict(seeds=[0, 1], masks=[np.zeros((48, 48), bool)] * 2), "masks: nothing marked, expected bool"),
         (dict(seeds=[0, 1], masks=[np.ones((8, 8), bool)] * 2), r"masks: bool\[8, 8\], expected bool\[48, 48\]"),
         (dict(seeds=[0, 1], regions=[np.ones((48, 48))] * 2), r"regions: float64\[48, 48\], expected bool"),
+        (dict(seeds=[0, 1], regions=[MARK] * 2, masks=[None, MARK]), "masks: picture 1 has a region, too"),
         (dict(seeds=[0, 1], decoder="paint"), "decoder: 'paint', expected diffusion or tokenizer"),
         (dict(seeds=[0, 1], scale=3), "scale: 3, expected 1, or 2"),
         (dict(seeds=[0, -1], **OPTIONS), "seeds: -1"),
@@ -241,6 +246,25 @@ def test_files_out(cli, tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_what_is_meant_is_shown(cli, tmp_path, capsys):
+    """A mask is used as it is; a box and a click are regions, from which the mask is found. JPEG is not exact."""
+    out, source = tmp_path / "out", np.asarray(Image.open(tmp_path / "scene.png"))
+    mask = np.zeros(source.shape[:2], np.uint8)
+    mask[4:20, 6:30] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    cli("--instruction=remove this", f"--mask={tmp_path / 'mask.png'}", "--format=jpg")
+    assert "not exactly the source's, as JPEG has it" in capsys.readouterr().out
+    np.testing.assert_array_equal(np.asarray(Image.open(out / "scene.edit1.mask.png")), mask)
+    exact = np.asarray(Image.open(out / "scene.edit1.png"))
+    np.testing.assert_array_equal(exact[mask == 0], source[mask == 0])
+    assert (np.asarray(Image.open(out / "scene.jpg")) != exact).any()
+    for shown in ("--box=6,4,24,16", "--point=10,10", f"--scribble={tmp_path / 'mask.png'}"):
+        cli("--instruction=remove this", shown)
+        found = np.asarray(Image.open(out / "scene.edit1.mask.png"))
+        assert (found > 0).sum() == 24 * 48, "that of the model"
+
+
+@pytest.mark.slow
 def test_clips_out(model, says, cli, tmp_path):
     frames = tmp_path / "frames"
     frames.mkdir()
@@ -266,6 +290,7 @@ def test_clips_out(model, says, cli, tmp_path):
         (["--instruction=remove this", "--point=1,1", "--box=1,1,2,2"], "--point, --box: expected one of"),
         (["--instruction=remove this", "--instruction=again", "--point=1,1"], "with one --instruction"),
         (["--instruction=remove this", "--point=90,1"], "90"),
+        (["--instruction=remove this", "--mask=a.png", "--mask=b.png"], "--mask: given twice, expected one"),
         (["--instruction=remove this", "--feather=-1"], "feather: -1, expected 0 or more"),
         (["--instruction=remove this", "--seed=-1"], "--seed=-1: expected at least 0"),
         (["--instruction=remove this", "--top_p=0"], "--top_p=0.0: expected a share"),

@@ -84,8 +84,8 @@ def test_true_masks_give_way_to_the_models_own(run):
 
 
 @pytest.fixture(scope="module")
-def predicted(run, batch):
-    """(predictions, queries) of the batch."""
+def predict(run):
+    """Of a batch (predictions, queries)."""
     params = unflatten(run.trained | run.frozen)
 
     @jax.jit
@@ -93,7 +93,12 @@ def predicted(run, batch):
         predictions = run.stage.predict(params, run.stage.filled(params, b))[1]
         return predictions, run.stage.mask_terms(predictions, b, jax.random.key(0))[2]
 
-    return found(batch)
+    return found
+
+
+@pytest.fixture(scope="module")
+def predicted(predict, batch):
+    return predict(batch)
 
 
 def guides(run, batch, predicted, chance, truth):
@@ -123,12 +128,24 @@ def test_whose_mask_a_row_is_drawn_under(run, batch, predicted):
     assert np.abs(np.asarray(own[:2] - true[:2])).max() > 0.1
 
 
-def test_a_pair_without_a_region_is_drawn_under_what_the_model_marks(run, batch, predicted):
-    """Nothing is matched there, and whatever a known condition marks counts."""
-    alone = batch | {"guide": np.full(4, OWN, np.int32), "there": np.zeros_like(batch["there"])}
-    found, there = guides(run, alone, predicted, 0.0, 1.0)
-    assert there.all() and not np.asarray(found[2]).any(), "nothing is asked where the whole picture is meant"
-    assert (np.asarray(found[:2]).max(axis=(1, 2)) > 0).all()
+def test_a_pair_without_a_region_is_drawn_under_what_the_model_marks(run, batch, predict):
+    """Nothing is matched there, and what the instruction means to the model counts."""
+    (stream,) = (s for s in run.config.data.phases[0]["streams"] if s["shape_class"] == "editing")
+    made = []
+    for example in (World(tasks=("edit",), side=HIGH)[i] for i in range(4)):
+        example.edit_region, example.expressions, example.regions = None, [], []
+        made.append(rows.row(example, stream))
+    alone = {name: np.stack([row[name] for row in made]) for name in made[0]}
+    assert (alone["guide"] == OWN).all() and not alone["known"].any() and not alone["there"].any()
+    alone |= {name: batch[name] for name in ("weight", "element")}
+    predictions, queries = predict(alone)
+    found, there = guides(run, alone, (predictions, queries), 0.0, 1.0)
+    assert there.all()
+    scores = jax.nn.sigmoid(predictions.scores[-1][..., 0])
+    marked = jnp.max(jax.nn.sigmoid(predictions.masks[-1]) * scores[:, :, None, None], axis=1)
+    cells = marked.shape[-1] * HIGH // run.stage.focus.tokenizer.padded_side(HIGH, HIGH)
+    np.testing.assert_allclose(found, area(marked[:, :cells, :cells, None], LATENTS)[..., 0], atol=1e-5)
+    assert np.asarray(found).max() > 0.01
 
 
 @pytest.mark.slow

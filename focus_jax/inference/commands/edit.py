@@ -36,6 +36,15 @@ What is meant can also be shown, for a single instruction such as "remove this":
 SHOWN = ("point", "box", "scribble", "mask")
 
 
+class Once(argparse.Action):
+    """An argument of which a second one is refused: what is meant is one thing."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        if getattr(namespace, self.dest):
+            parser.error(f"{option_string}: given twice, expected one; a mask may mark several things.")
+        setattr(namespace, self.dest, values)
+
+
 def run(args: argparse.Namespace) -> None:
     """`infer edit`. Raises: UserError."""
     import numpy as np
@@ -94,10 +103,10 @@ def arguments(add: Callable[..., Any]) -> None:
     add("--checkpoint", required=True, metavar="DIR", help="run directory, step directory or safetensors file")
     add("--output", required=True, metavar="DIR", help="folder to write to")
     add("--instruction", action="append", required=True, metavar="TEXT", help="what to do; may be repeated")
-    add("--point", default="", metavar="X,Y", help="a click on what is meant")
-    add("--box", default="", metavar="X,Y,W,H", help="a box around what is meant")
-    add("--scribble", default="", metavar="FILE", help="a stroke on what is meant, not black")
-    add("--mask", default="", metavar="FILE", help="the mask, not black")
+    add("--point", action=Once, default="", metavar="X,Y", help="a click on what is meant")
+    add("--box", action=Once, default="", metavar="X,Y,W,H", help="a box around what is meant")
+    add("--scribble", action=Once, default="", metavar="FILE", help="a stroke on what is meant, not black")
+    add("--mask", action=Once, default="", metavar="FILE", help="the mask, not black")
     add("--force", action="store_true", help="do also what means nothing in the picture")
     shared.composite_arguments(add)
     add("--format", choices=("png", "jpg"), default="png", help="of the result (default: png)")
