@@ -35,16 +35,23 @@ class Edits:
     layout: of LAYOUTS. images: the folder of pictures that rows name by their path; not needed where the bytes lie in
     the table. A mask marks by white, or by transparency where it has that. regions: diff derives one where a record has
     none, from what differs between the two pictures; such records say so in their source, and edits of more than MOST
-    of the picture get none. A target of another size is refused: it would not lie on its picture.
+    of the picture get none. whole: COLUMN=VALUE,VALUE names the kinds of edits that are of the whole picture, such as
+    its style: their region is all of it. A target of another size is refused: it would not lie on its picture.
 
-      prepare edits --layout=omniedit --source=OmniEdit --output=data/omniedit --buckets=512
+      prepare edits --layout=omniedit --source=OmniEdit --output=data/omniedit --buckets=512 --whole=task=style
 
     Columns are those that published loading code reads; the files themselves could not be seen.
     """
 
-    def __init__(self, source: str, *, layout: str = "", images: str = "", regions: str = "", licence: str = ""):
+    def __init__(
+        self, source: str, *, layout: str = "", images: str = "", regions: str = "", whole: str = "", licence: str = ""
+    ):
         self.source, self.images, self.layout = epath.Path(source), images, layout
-        self.regions, self.licence = regions, licence
+        self.regions, self.whole, self.licence = regions, whole, licence
+        self._kind, _, of_all = whole.partition("=")
+        self._whole = {value.strip() for value in of_all.split(",")} - {""}
+        if whole and not (self._kind and self._whole):
+            raise DataError(f"edits: --whole={whole!r}, expected COLUMN=VALUE,VALUE, as in edit_type=style_change.")
         if not source:
             raise DataError("edits: --source is missing, expected a table or a directory of them.")
         if layout not in LAYOUTS:
@@ -55,13 +62,13 @@ class Edits:
         self._folder = epath.Path(images) if images else self.source if self.source.is_dir() else self.source.parent
 
     def options(self) -> dict:
-        return {"layout": self.layout, "images": self.images, "regions": self.regions, "licence": self.licence}
+        return {name: getattr(self, name) for name in ("layout", "images", "regions", "whole", "licence")}
 
     def partitions(self) -> list[str]:
-        return records.partitions(self.source, "edits", LAYOUTS[self.layout][:3])
+        return records.partitions(self.source, "edits", (*LAYOUTS[self.layout][:3], *filter(None, [self._kind])))
 
     def read(self, partition: str):
-        columns = [name for name in LAYOUTS[self.layout] if name]
+        columns = [name for name in (*LAYOUTS[self.layout], self._kind) if name]
         for key, row in records.rows(self.source, partition, columns):
             yield key, row if isinstance(row, DataError) else tried(key, self._example, key, row)
 
@@ -76,6 +83,8 @@ class Edits:
         cell = row.get(masks) if masks else None
         mask = None if cell is None else records.picture(cell, self._folder, key)
         marked = None if mask is None else lambda size: marks(mask, size, key)
+        if self._kind and str(row.get(self._kind)) in self._whole:
+            marked = lambda size: np.ones(size, bool)
         return pair(key, source, target, said, marked, name=self.layout, regions=self.regions, licence=self.licence)
 
 

@@ -100,6 +100,18 @@ def test_a_region_can_be_derived(kind, tmp_path):
         assert example.source == "omniedit, region derived"
 
 
+def test_kinds_of_edits_of_the_whole_picture_are_named(tmp_path):
+    before, after, _, words = edit_of(0)
+    table(tmp_path, "omniedit", [(png(before), png(after), words, None)] * 3)
+    path = tmp_path / "part.parquet"
+    pq.write_table(pq.read_table(path).append_column("task", pa.array(["style", "removal", None])), path)
+    found = list(read(Edits(str(tmp_path), layout="omniedit", whole="task=style,env")).values())
+    assert found[0].edit_region.to_array().all()
+    assert [example.edit_region for example in found[1:]] == [None, None]
+    with pytest.raises(DataError, match=r"\bkind\b"):
+        Edits(str(tmp_path), layout="omniedit", whole="kind=style").partitions()
+
+
 def test_what_is_alike_or_all_other_has_no_region():
     before, *_ = edit_of(0)
     noisy = np.clip(before.astype(int) + np.random.default_rng(0).integers(-9, 10, before.shape), 0, 255)
@@ -137,6 +149,7 @@ def test_bad_records_are_counted(tmp_path):
     [
         (dict(layout="mine"), "--layout='mine', expected one of magicbrush"),
         (dict(layout="omniedit", regions="guess"), "--regions=guess: expected diff"),
+        (dict(layout="omniedit", whole="style"), "--whole='style', expected COLUMN=VALUE,VALUE"),
         (dict(layout="omniedit", images="/nowhere"), "--images='/nowhere' is not a directory"),
     ],
 )
