@@ -132,6 +132,7 @@ def get_config(size: str = "full") -> ConfigDict:
         c.data.sources += mixtures.sources(mixtures.STAGE3_MASKS, shape_class="segmentation")
         c.data.sources += mixtures.sources(mixtures.STAGE3_CLIPS, shape_class="clips")
         c.data.sources += mixtures.sources(mixtures.STAGE3_EDITS, shape_class="editing")
+        c.data.sources += mixtures.sources(mixtures.DRAWN, shape_class="generation")
         c.data.validation = mixtures.sources({"refcoco": 1.0}, shape_class="segmentation")
     common.reads_words(c.data, tiny)
 
@@ -187,7 +188,7 @@ def group(optimizer: str, lr: float, clip: float = 1.0) -> ConfigDict:
 
 def _streams(side: int, rows: int) -> list[dict]:
     """Of a phase: masks, clips and edits in every shape and dialogues without pictures, by their examples in Table 5:
-    3M of segmentation, a tenth of them clips, 35M edits, 5M dialogues."""
+    3M of segmentation, a tenth of them clips, 35M edits, 5M dialogues; beside them a tenth as many captions as edits."""
     anchors = {256: buckets.ANCHORS_256, 512: buckets.ANCHORS_512}[side]
     shares = dict(zip(anchors, SHARES.values()))
     # A picture of 512 px takes 1,404 positions, one of 256 px 368; queries 128, mask tokens 100, a list of 133 parts of
@@ -200,4 +201,6 @@ def _streams(side: int, rows: int) -> list[dict]:
         out.append(models.masks_stream("full", bucket, rows=rows, share=27 * share, **row))
         out.append(models.masks_stream("full", bucket, rows=rows // 2, share=6 * share, shape_class="clips", **row))
         out.append(models.masks_stream("full", bucket, share=350 * share, **edit))
+        drawn = dict(length=codes + 256, learnt=codes)
+        out.append(models.generation_stream("full", bucket, rows=rows, share=35 * share, **drawn))
     return [*out, models.text_stream("full", rows, share=50 * sum(shares.values()), length=length, pack=4)]

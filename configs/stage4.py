@@ -126,6 +126,7 @@ def get_config(size: str = "full") -> ConfigDict:
             ("segmentation", mixtures.STAGE4_MASKS, mixtures.STAGE3_MASKS),
             ("clips", mixtures.STAGE4_CLIPS, mixtures.STAGE3_CLIPS),
             ("editing", mixtures.STAGE4_EDITS, mixtures.STAGE3_EDITS),
+            ("generation", mixtures.DRAWN, mixtures.DRAWN),
         ):
             c.data.sources = (*c.data.get("sources", ()), *mixtures.sources(
                 mixtures.blended(mixture, kept), shape_class=shape_class
@@ -148,7 +149,7 @@ def get_config(size: str = "full") -> ConfigDict:
 
 def _streams(rows: int) -> list[dict]:
     """By examples in Table 5: edits 4M of pictures, half of them drawn at twice their codes' size, 1.7M conversations
-    about pictures and 1.3M without, 0.7M of masks and 1.8M of clips."""
+    about pictures and 1.3M without, 0.7M of masks and 1.8M of clips; beside them a tenth as many captions as edits."""
     shares = dict(zip(buckets.ANCHORS_512, SHARES.values()))
     row = dict(length=2_816, learnt=512)
     edit = dict(rows=rows, length=3_200, learnt=1_536, shape_class="editing")
@@ -160,4 +161,5 @@ def _streams(rows: int) -> list[dict]:
         out.append(models.masks_stream("full", bucket, rows=rows, share=18 * share, shape_class="clips", **row))
         out += [models.masks_stream("full", bucket, share=20 * share, scale=scale, **edit) for scale in (1, 2)]
         out.append(models.language_stream("full", bucket, rows=rows, share=17 * share, **talk))
+        out.append(models.generation_stream("full", bucket, rows=rows, share=4 * share, length=1_792, learnt=1_536))
     return [*out, models.text_stream("full", rows, share=13 * sum(shares.values()), length=2_816, pack=4)]
