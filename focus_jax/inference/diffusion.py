@@ -10,6 +10,7 @@ compiled anew for another seed, scheduler, guidance or number of steps: a schedu
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -50,9 +51,9 @@ class Options:
     tile: int = 0
 
     def __post_init__(self) -> None:
-        if not self.guidance >= 1:
+        if not 1 <= self.guidance < math.inf:
             raise UserError(f"guidance: {self.guidance}, expected 1 (none) or more.")
-        if self.mask_guidance is not None and not self.mask_guidance >= 0:
+        if self.mask_guidance is not None and not 0 <= self.mask_guidance < math.inf:
             raise UserError(f"mask_guidance: {self.mask_guidance}, expected 0 or more, or None.")
         if not 0 <= self.rescale <= 1:
             raise UserError(f"rescale: {self.rescale}, expected 0 to 1.")

@@ -307,6 +307,8 @@ def test_pictures_through_their_codes(model, run):
         (dict(codes=None), "codes: none, expected what random reads"),
         (dict(size=(64, 48)), "codes: pixel grid 4 x 4 does not tile latents of 16 x 12"),
         (dict(guidance=0.5), "guidance: 0.5, expected 1"),
+        (dict(guidance=float("nan")), "guidance: nan, expected 1"),
+        (dict(mask_guidance=float("inf")), "mask_guidance: inf, expected 0 or more"),
         (dict(steps=0), "steps: 0, expected 1 to 200"),
         (dict(steps=201), "steps: 201, expected 1 to 200"),
         (dict(rescale=2.0), "rescale: 2.0, expected 0 to 1"),

@@ -4,7 +4,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from etils import epath
@@ -53,7 +53,7 @@ def opened(path: str) -> Any:
 
 
 OF_DIFFUSION = ("steps", "guidance", "scheduler", "spacing", "rescale", "eta", "tile")
-OF_SAMPLING = ("temperature", "top_k", "top_p")
+OF_SAMPLING = {"temperature": "temperature", "top_k": "top_k", "top_p": "top_p"}  # setting: option
 
 
 def decoder_arguments(add: Callable[..., Any], default: str = "diffusion") -> None:
@@ -94,12 +94,25 @@ def sampling_arguments(add: Callable[..., Any]) -> None:
 
 def sampling_options(args: argparse.Namespace) -> dict[str, Any]:
     """Those of inference.decode.sampling. Raises: UserError."""
-    for name, least in (("temperature", 0), ("top_k", 0), ("token_guidance", 0), ("seed", 0), ("limit", 0)):
-        if getattr(args, name) < least:
-            raise UserError(f"--{name}={getattr(args, name)}: expected at least {least}.")
-    if not 0 < args.top_p <= 1:
-        raise UserError(f"--top_p={args.top_p}: expected a share above 0, at most 1.")
-    return {name: getattr(args, name) for name in OF_SAMPLING} | {"guidance": args.token_guidance}
+    at_least(args, seed=0, limit=0)
+    return settings(args, OF_SAMPLING | {"guidance": "token_guidance"})
+
+
+def at_least(args: argparse.Namespace, **least: int) -> None:
+    """Raises: UserError for an option that is less."""
+    for name, value in least.items():
+        if getattr(args, name) < value:
+            raise UserError(f"--{name}={getattr(args, name)}: expected at least {value}.")
+
+
+def settings(args: argparse.Namespace, options: Mapping[str, str]) -> dict[str, Any]:
+    """{setting of inference.decode.sampling: value}; options: {setting: option that sets it}. Raises: UserError."""
+    from focus_jax.inference import decode
+
+    found = {name: getattr(args, option) for name, option in options.items()}
+    for name, option in options.items():
+        decode.check_setting(name, found[name], f"--{option}={found[name]}")
+    return found
 
 
 def edit_options(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
