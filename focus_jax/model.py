@@ -276,17 +276,20 @@ class Model(Diffusion):
     def decode(self, codes: Mapping[str, np.ndarray], size: tuple[int, int] | None = None) -> np.ndarray:
         """Code indices as `encode` gives them, [B, h, w] or [h, w] by branch -> uint8 [B, H, W, 3] or [H, W, 3].
 
-        size: (H, W), needed only where there are no pixel codes. Raises: UserError for codes that are missing, out of
-        range, or of grids that do not belong together.
+        size: (H, W), needed only where there are no pixel codes. Raises: UserError as `checked_codes`.
         """
-        batch, size, leading = self._checked(codes, size)
+        batch, size, leading = self.checked_codes(codes, size)
         images = self._run("decode", batch, grid=tuple(side // self._tokenizer.stride for side in size))
         return images if leading else images[0]
 
-    def _checked(
+    def checked_codes(
         self, codes: Mapping[str, np.ndarray], size: tuple[int, int] | None
     ) -> tuple[dict[str, np.ndarray], tuple[int, int], tuple[int, ...]]:
-        """(codes [B, h, w] by branch, (H, W) of the picture that they are of, what leads their shapes: (B,) or ())."""
+        """(codes int32 [B, h, w] by branch, (H, W) of the picture that they are of, what leads their shapes: (B,) or
+        ()). size: (H, W) that they are to be of, None for what pixel codes tell.
+
+        Raises: UserError for codes that are missing, out of range, or of grids that do not belong together or to size.
+        """
         branches, arrays = self._tokenizer.branches, {name: np.asarray(x) for name, x in codes.items()}
         if set(arrays) != set(branches):
             raise UserError(f"codes: {', '.join(arrays) or 'none'}, expected those of {', '.join(branches)}.")
@@ -297,11 +300,11 @@ class Model(Diffusion):
                 raise UserError(
                     f"codes: expected {name} codes from 0 to {branches[name].codes - 1}, found {x.min()} to {x.max()}."
                 )
-        if "pixel" in arrays:
+        if size is None:
+            if "pixel" not in arrays:
+                raise UserError("codes: semantic codes alone do not tell the picture's size, expected a size.")
             h, w = arrays["pixel"].shape[-2:]
             size = h * self._tokenizer.stride, w * self._tokenizer.stride
-        if size is None:
-            raise UserError("codes: semantic codes alone do not tell the picture's size, expected a size.")
         leading = arrays[next(iter(branches))].shape[:-2]
         for name, grid in self._tokenizer.grids(*size).items():
             if arrays[name].shape != (*leading, *grid):

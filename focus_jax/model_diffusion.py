@@ -23,7 +23,7 @@ class Diffusion:
     label: str
     scope: Any
     encode: Any
-    _checked: Any
+    checked_codes: Any
 
     def diffuse(
         self,
@@ -44,7 +44,7 @@ class Diffusion:
         """
         from focus_jax.inference.diffusion import Options
 
-        found = None if codes is None else self._checked(codes, None)[0]
+        found = None if codes is None else self.checked_codes(codes, None)[0]
         return self._diffuser(found, tuple(size), seeds=seeds, masks=masks, options=Options(**options), show=show)
 
     def latents(self, images: np.ndarray) -> np.ndarray:

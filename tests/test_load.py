@@ -163,6 +163,7 @@ def codes(semantic=0, pixel=0):
         (lambda m: m.decode(codes(semantic=-1)), "expected semantic codes from 0 to 31, found -1 to -1"),
         (lambda m: m.decode(codes(pixel=0.5)), r"expected integers .* found pixel float64\[4, 4\]"),
         (lambda m: m.decode({"pixel": codes()["pixel"]}), "codes: pixel, expected those of semantic, pixel"),
+        (lambda m: m.decode(codes(), (32, 32)), r"\[2, 2\], expected \[4, 4\] for a picture of 32 x 32 pixels"),
         (
             lambda m: m.decode(codes() | {"semantic": np.zeros((2, 3), int)}),
             r"codes: semantic \[2, 3\], expected \[2, 2\] for a picture of 16 x 16 pixels",

@@ -11,6 +11,7 @@ the batch axes of the mesh then divide the rows.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.struct
@@ -55,6 +56,25 @@ class Sampling:
     seeds: np.ndarray
 
 
+# What a setting may be, and how to say it; all are finite numbers.
+_SETTINGS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
+    "temperature": (lambda x: x >= 0, "at least 0"),
+    "top_k": (lambda x: (x >= 0) & (x % 1 == 0), "a whole number, at least 0"),
+    "top_p": (lambda x: (x > 0) & (x <= 1), "a share above 0, at most 1"),
+    "guidance": (lambda x: x >= 1, "1 for none, or more"),
+    "penalty": (lambda x: x > 0, "more than 0, 1 for none"),
+}
+
+
+def check_setting(name: str, values: ArrayLike, option: str = "") -> None:
+    """name: of `sampling`; option: what set it on a command line. Raises: UserError for what it may not be."""
+    allowed, expected = _SETTINGS[name]
+    found = np.ravel(np.asarray(values, np.float64))
+    wrong = found[~(np.isfinite(found) & allowed(found))]
+    if wrong.size:
+        raise UserError(f"{f'{option}:' if option else f'{name}: {wrong[0]:g},'} expected {expected}.")
+
+
 def check_seeds(seeds: ArrayLike) -> None:
     """Raises: UserError for numbers that are no seeds."""
     if wrong := [int(seed) for seed in np.ravel(np.asarray(seeds)) if not 0 <= seed < 2**32]:
@@ -74,9 +94,12 @@ def sampling(
     """Settings of `rows` rows, by default greedy ones.
 
     Each is a number or has an entry a row; the first four may also be [rows or 1, kinds]. guidance: 1 = the conditional
-    prompt alone. Raises: UserError for seeds that are none.
+    prompt alone. Raises: UserError for seeds that are none and settings that may not be.
     """
     check_seeds(seeds)
+    given = dict(temperature=temperature, top_k=top_k, top_p=top_p, guidance=guidance, penalty=penalty)
+    for name, values in given.items():
+        check_setting(name, values)
     by_row = lambda x, dtype: np.broadcast_to(np.asarray(x, dtype), rows)
 
     def by_kind(x: ArrayLike, dtype: Any) -> np.ndarray:

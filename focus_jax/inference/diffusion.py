@@ -10,6 +10,7 @@ compiled anew for another seed, scheduler, guidance or number of steps: a schedu
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -50,9 +51,9 @@ class Options:
     tile: int = 0
 
     def __post_init__(self) -> None:
-        if not self.guidance >= 1:
+        if not 1 <= self.guidance < math.inf:
             raise UserError(f"guidance: {self.guidance}, expected 1 (none) or more.")
-        if self.mask_guidance is not None and not self.mask_guidance >= 0:
+        if self.mask_guidance is not None and not 0 <= self.mask_guidance < math.inf:
             raise UserError(f"mask_guidance: {self.mask_guidance}, expected 0 or more, or None.")
         if not 0 <= self.rescale <= 1:
             raise UserError(f"rescale: {self.rescale}, expected 0 to 1.")
@@ -120,6 +121,7 @@ class Diffuser:
         """
         options, rows, (h, w) = options or Options(), len(seeds), self.latents(size)
         check_seeds(list(seeds))
+        self._check_tile(options.tile)
         plan = noise_schedule.plan(
             self.stage.schedule, options.scheduler, options.steps, spacing=options.spacing, offset=options.offset,
             eta=options.eta, room=ROOM,
@@ -164,14 +166,17 @@ class Diffuser:
                     show(stop, self._pictured(state.before, options.tile))
             return self._pictured(state.x, options.tile)
 
+    def _check_tile(self, tile: int) -> None:
+        stride = self.stage.vae.stride
+        if tile and (tile % stride or tile < 4 * stride):
+            raise UserError(f"tile: {tile} pixels, expected 0 or a multiple of {stride} from {4 * stride} on.")
+
     def _pictured(self, x: jax.Array, tile: int) -> np.ndarray:
         """Latents [B, h, w, C] as pictures uint8, in squares of `tile` pixels where that is not 0."""
         run = lambda x: np.asarray(self._picture(self.model.params, jnp.asarray(x)))
         if not tile:
             return run(x)
         stride = self.stage.vae.stride
-        if tile % stride or tile < 4 * stride:
-            raise UserError(f"tile: {tile} pixels, expected a multiple of {stride} from {4 * stride} on.")
         size = tile // stride
         return np.round(tiled(run, np.asarray(x), size, max(1, size // 4), stride)).astype(np.uint8)
 

@@ -104,6 +104,7 @@ class Drawer:
         if limit < 0:
             raise UserError(f"limit: {limit}, expected 0 or a number of ids.")
         sizes, count = self.chat.sizes(bucket), len(laid)
+        sampling = decode.sampling(count, seeds=seeds, **options)
         guided = float(options.get("guidance", 1.0)) > 1
         structure = answers(self.chat.vocabulary, sizes)
         limit = limit or int(structure.last) + BEHIND
@@ -112,7 +113,6 @@ class Drawer:
         with self.model.scope():
             beside = (embedded([none] * count), [len(none)] * count) if guided else None
             conversation.read(embedded(laid), [len(one) for one in laid], unconditional=beside)
-            sampling = decode.sampling(count, seeds=seeds, **options)
             found = conversation.say(structure, sampling, limit=limit, draw=True)
         return [parse.parse(one.ids, self.chat.vocabulary, self.chat.tokenizer, sizes) for one in found]
 

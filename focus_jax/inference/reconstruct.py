@@ -124,11 +124,10 @@ def from_codes(model: Any, name: str, path: epath.PathLike, draw: Draw | None = 
     if fit.inside != inside:
         raise UserError(f"{path}: size {size}, bucket {bucket} and inside {inside} do not belong together.")
     try:
+        model.checked_codes(held, bucket)
         (canvas,) = (draw or by_tokenizer(model))({k: x[None] for k, x in held.items()}, bucket, [name])
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    if canvas.shape[0] * bucket[1] != canvas.shape[1] * bucket[0]:
-        raise UserError(f"{path}: grids of {canvas.shape[0]} x {canvas.shape[1]} pixels, expected the bucket {bucket}.")
     return Reconstruction(name, fit, held, fit.back(canvas), canvas, None)
 
 

@@ -25,6 +25,7 @@ from focus_jax.training import config as configs
 from focus_jax.training import parts, state, store
 from focus_jax.training.provenance import code_version
 from focus_jax.training.state import Flat, Plan, Trained
+from focus_jax.weights import sdxl
 
 # {part: {"text": where from and with which fingerprint, for people; "entries": {path: store.Entry}}}; a part that is
 # drawn, wholly or in part, has no entries.
@@ -62,8 +63,11 @@ def initial_params(config: Any, plan: Plan, stage_init: Callable) -> tuple[Flat,
         label = "random"
         if mine and source != "random":
             found = store.catalogue(source, config.init_weights, field)
-            if any(parts.part_of(p) == identity.PART for p in mine):
-                identity.check(found.about, config, f"{field}: {found.label}")
+            brought, where = {parts.part_of(p) for p in mine}, f"{field}: {found.label}"
+            if identity.PART in brought:
+                identity.check(found.about, config, where)
+            if sdxl.VAE_PART in brought:
+                sdxl.check_scale(found.config, config, where)
             entries |= {p: _entry(found, p, field) for p in mine}
             label = (
                 found.label if all(e.weights == "raw" for e in (entries[p] for p in mine)) else f"{found.label} (ema)"

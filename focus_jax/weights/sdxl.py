@@ -245,5 +245,21 @@ def check_beside(name: str, source: str, config: Any) -> None:
         )
 
 
+def check_scale(given: Any, config: Any, where: str) -> None:
+    """Refuses an autoencoder `where` that was used at another scale of its latents than config.model.vae.scale.
+
+    given: the config beside it, None for none. Only configs with a UNet are compared: an autoencoder's own training
+    uses no scale, which is measured afterwards. Raises: UserError.
+    """
+    if given is None or not all({"vae", "unet"} <= set(c.get("model", {})) for c in (given, config)):
+        return
+    said, own = (c.model.vae.get("scale", VAE().scale) for c in (given, config))
+    if abs(said - own) > 1e-6:
+        raise UserError(
+            f"{where}: its model.vae.scale is {said}, config.model.vae.scale is {own}; the diffusion model would see "
+            f"latents of another size. --config.model.vae.scale={said} takes it."
+        )
+
+
 FOLDERS = {UNET.name: unet_json, VAE_DIFFUSERS.name: vae_json}
 FILE = "diffusion_pytorch_model.safetensors"  # of the weights in such a folder

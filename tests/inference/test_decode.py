@@ -204,6 +204,27 @@ def test_the_cache_is_written_in_place(scan):
     assert memory.alias_size_in_bytes >= 2 * size and memory.temp_size_in_bytes < size
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        (dict(temperature=-1.0), "temperature: -1, expected at least 0"),
+        (dict(temperature=float("nan")), "temperature: nan, expected at least 0"),
+        (dict(temperature=[[1.0, float("inf"), 0.0]]), "temperature: inf, expected at least 0"),
+        (dict(top_k=[0, 1, -3]), "top_k: -3, expected a whole number, at least 0"),
+        (dict(top_k=0.5), "top_k: 0.5, expected a whole number, at least 0"),
+        (dict(top_p=0.0), "top_p: 0, expected a share above 0, at most 1"),
+        (dict(top_p=1.5), "top_p: 1.5, expected a share above 0, at most 1"),
+        (dict(guidance=0.5), "guidance: 0.5, expected 1 for none, or more"),
+        (dict(guidance=[1.0, 1.0, float("nan")]), "guidance: nan, expected 1 for none, or more"),
+        (dict(penalty=0.0), "penalty: 0, expected more than 0"),
+        (dict(seeds=-1), "seeds: -1, expected 0 to"),
+    ],
+)
+def test_settings_that_may_not_be(setting, said):
+    with pytest.raises(UserError, match=said):
+        decode.sampling(3, **setting)
+
+
 # -------------------------------------------------------------------------------------------------------- guidance
 @pytest.mark.parametrize("scale", [1.0, 2.5])
 def test_guidance_is_two_plain_runs(scale):

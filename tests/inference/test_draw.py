@@ -173,6 +173,9 @@ def test_files_out(model, tmp_path, monkeypatch, capsys):  # noqa: F811
         ("--size=32", "--size=32: expected HxW in pixels"),
         ("--count=0", "--count=0: expected at least 1"),
         ("--top_p=2", "--top_p=2.0: expected a share above 0, at most 1"),
+        ("--token_guidance=0.5", "--token_guidance=0.5: expected 1 for none, or more"),
+        ("--token_guidance=nan", "--token_guidance=nan: expected 1 for none, or more"),
+        ("--temperature=inf", "--temperature=inf: expected at least 0"),
         ("--text= ", "--text: is empty, expected words"),
     ],
 )

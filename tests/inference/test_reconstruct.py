@@ -34,10 +34,15 @@ class Echo:
         self.shapes = [*getattr(self, "shapes", []), images.shape]
         return {"pixel": images.reshape(b, h // 4, 4, w // 4, 4, 3).mean((2, 4, 5)).astype(np.int32)}
 
-    def decode(self, codes, size=None):
+    def checked_codes(self, codes, size):
         x = codes["pixel"]
         if x.min() < 0 or x.max() > 255:
             raise UserError(f"codes: expected pixel codes from 0 to 255, found {x.min()} to {x.max()}.")
+        if x.shape != (size[0] // 4, size[1] // 4):
+            raise UserError(f"codes: pixel {list(x.shape)}, expected {[side // 4 for side in size]}.")
+
+    def decode(self, codes, size=None):
+        x = codes["pixel"]
         return np.repeat(np.repeat(x, 4, -2), 4, -1)[..., None].repeat(3, -1).astype(np.uint8)
 
 
@@ -99,7 +104,8 @@ def test_codes_from_a_file(folder, tmp_path):
 
     refused("codes of the tokenizer aaaa, expected those of 0123456789abcdef, which echo holds", fingerprint="aaaa")
     refused("bad.npz: codes: expected pixel codes from 0 to 255, found -1", pixel=held["pixel"] * 0 - 1)
-    refused("bad.npz: grids of 8 x 8 pixels, expected the bucket", pixel=held["pixel"][:2, :2])
+    halved = lambda grid: grid[: grid.shape[0] // 2, : grid.shape[1] // 2]  # of a smaller picture, of the same aspect
+    refused(r"bad.npz: codes: pixel \[.*\], expected \[.*\]", pixel=halved(held["pixel"]))
     refused("is no file of codes", bucket=None)
     refused("inside .* do not belong together", inside=np.array([99, 99]))
     refused("is no file of codes .*expected sides of at least 16", size=np.array([10**9, 10]))

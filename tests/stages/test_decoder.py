@@ -283,6 +283,24 @@ def test_previews_do_not_change_what_is_drawn(model, codes):
     np.testing.assert_array_equal(shown, draw(model, codes, steps=5))
 
 
+def test_tiles(model, monkeypatch):
+    """A tile that cannot be is told before anything is drawn; one that is larger than a side is cut to it."""
+    diffuser, shapes = Diffuser(model), []
+    monkeypatch.setattr(diffuser, "_steps", None)
+    for tile in (10, 12, -16):
+        with pytest.raises(UserError, match=f"tile: {tile} pixels, expected 0 or a multiple of 4 from 16 on"):
+            diffuser(None, (SIDE, SIDE), seeds=[0], options=Options(tile=tile))
+
+    def local(params, x):
+        shapes.append(x.shape[1:3])
+        return np.repeat(np.repeat(np.asarray(x)[..., :3], 4, 1), 4, 2)
+
+    monkeypatch.setattr(diffuser, "_picture", local)
+    latents = np.arange(6 * 16 * 4).reshape(1, 6, 16, 4) % 251
+    np.testing.assert_array_equal(diffuser._pictured(latents, 32), diffuser._pictured(latents, 0))
+    assert shapes == [(6, 8)] * 3 + [(6, 16)]
+
+
 def test_arrays_that_a_file_gave_compile_no_second_program(model, codes):
     held = jax.device_put(model.params, jax.devices()[0])  # committed, as restored ones are
     diffuser = Diffuser(Model(model.config, model.stage, held, {"unet": "0"}, "file", None))
@@ -307,6 +325,8 @@ def test_pictures_through_their_codes(model, run):
         (dict(codes=None), "codes: none, expected what random reads"),
         (dict(size=(64, 48)), "codes: pixel grid 4 x 4 does not tile latents of 16 x 12"),
         (dict(guidance=0.5), "guidance: 0.5, expected 1"),
+        (dict(guidance=float("nan")), "guidance: nan, expected 1"),
+        (dict(mask_guidance=float("inf")), "mask_guidance: inf, expected 0 or more"),
         (dict(steps=0), "steps: 0, expected 1 to 200"),
         (dict(steps=201), "steps: 201, expected 1 to 200"),
         (dict(rescale=2.0), "rescale: 2.0, expected 0 to 1"),

@@ -214,6 +214,27 @@ def test_a_language_model_of_other_ids(run, tmp_path):
             checkpoint.initial_params(config, plan, init)
 
 
+def test_an_autoencoder_of_another_scale(run, tmp_path):
+    """Refused where both draw by diffusion; the autoencoder's own training has no scale yet."""
+    flat = {p: x for p, x in state.all_params(*run[1:]).items() if p.startswith("vae/")}
+    file = tmp_path / "vae.safetensors"
+    drawing = lambda **vae: tiny_config(model=ConfigDict({"unet": {}, "vae": vae}))
+    own = drawing(scale=1.24)
+    own.init.vae = str(file)
+    words = "config.init.vae: .*vae.safetensors: its model.vae.scale is {}, config.model.vae.scale is 1.24; .*scale={} "
+    for given, refused in (
+        (drawing(scale=1.24), ""),
+        (drawing(scale=0.5), words.format(0.5, 0.5)),
+        (drawing(), words.format(0.13025, 0.13025)),
+        (tiny_config(model=ConfigDict({"vae": {"scale": 1.0}})), ""),
+        (tiny_config(), ""),
+        (None, ""),
+    ):
+        store.save_safetensors(file, flat, given)
+        with pytest.raises(UserError, match=refused) if refused else contextlib.nullcontext():
+            checkpoint.initial_params(own, tiny_plan(own), init)
+
+
 def test_a_step_says_its_ids(tmp_path):
     model = {"vocabulary": models.vocabulary("tiny"), "text_tokenizer": models.text_tokenizer("tiny")}
     config = tiny_config(model=ConfigDict(model))

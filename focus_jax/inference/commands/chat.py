@@ -38,14 +38,10 @@ def run(args: argparse.Namespace) -> None:
     import focus_jax
     from focus_jax.inference import decode
 
-    for name, least in (("limit", 1), ("temperature", 0), ("top_k", 0), ("penalty", 1e-6), ("seed", 0)):
-        if getattr(args, name) < least:
-            raise UserError(f"--{name}={getattr(args, name)}: expected at least {least}.")
-    if not 0 < args.top_p <= 1:
-        raise UserError(f"--top_p={args.top_p}: expected a share above 0, at most 1.")
+    shared.at_least(args, limit=1, seed=0)
+    filters = shared.settings(args, shared.OF_SAMPLING | {"penalty": "penalty"})
     pictures = [shared.opened(path) for path in args.image]
     model = focus_jax.load(args.checkpoint, weights=args.weights)
-    filters = dict(temperature=args.temperature, top_k=args.top_k, top_p=args.top_p, penalty=args.penalty)
     sampling = decode.sampling(1, **filters, seeds=args.seed)
     options = dict(limit=args.limit, sampling=sampling, stops=args.stop)
     make = lambda: model.session(**({"system": args.system} if args.system is not None else {}))
