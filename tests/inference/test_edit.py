@@ -142,6 +142,14 @@ def test_redraw_is_drawn_as_edits_are(model, pictures):
     assert found.shape == pictures.shape and (found != plain).any()
 
 
+def test_redraw_refuses_masks_where_mask_tokens_guide(model, pictures, monkeypatch):
+    assert model.redraws_under_masks
+    monkeypatch.setattr(model._editor, "form", "queries")
+    assert not model.redraws_under_masks
+    with pytest.raises(UserError, match="masks: given, expected none: random has model.mask_guidance.form='queries'"):
+        model.redraw(pictures, np.ones((COUNT, 48, 48), bool), seeds=[0, 1], **OPTIONS)
+
+
 @pytest.mark.slow
 def test_captions_are_drawn_by_diffusion_where_it_is_there(model):
     size = dict(height=SIDE, width=SIDE, seeds=[3])
