@@ -155,7 +155,9 @@ def test_files_out(model, tmp_path, monkeypatch, capsys):  # noqa: F811
     out = tmp_path / "out"
     argv = ["generate", "--checkpoint=random", f"--output={out}", "--text=a red circle.", "--count=2", "--size=32x32"]
     infer.main([*argv, "--temperature=1", "--seed=4"])
-    told = json.loads((out / "generate.json").read_text())["pictures"]
+    told = json.loads((out / "generate.json").read_text())
+    assert (told["scale"], told["limit"], told["repair"]) == (1, 0, False) and told["sampling"]["temperature"] == 1
+    told = told["pictures"]
     assert [(one["text"], one["seed"]) for one in told] == [("a red circle.", 4), ("a red circle.", 5)]
     drawn = model.generate(["a red circle."] * 2, **SIZE, seeds=[4, 5], temperature=1.0)
     for one, picture in zip(told, drawn):

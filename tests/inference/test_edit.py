@@ -264,7 +264,13 @@ def test_clips_out(model, says, cli, tmp_path):
     np.testing.assert_array_equal(first[mask == 0], np.asarray(Image.open(frames / "0.png"))[mask == 0])
     with np.load(out / "edited" / "0.codes.npz") as codes:
         assert set(model.grids(SIDE, SIDE)) <= set(codes.files)
-    assert (out / "edited.gif").exists() and json.loads((out / "video.json").read_text())["edit"] == "make it blue"
+    assert (out / "edited.gif").exists()
+    told = json.loads((out / "video.json").read_text())
+    assert (told["edit"], told["decoder"], told["scale"], told["feather"]) == ("make it blue", "diffusion", 1, 3)
+    assert told["diffusion"]["steps"] == 2 and told["diffusion"]["guidance"] == 1.5
+    assert told["sampling"]["temperature"] == 0 and (told["limit"], told["repair"]) == (0, False)
+    edited = [one["frame"] for one in told["frames"] if one["segments"]]
+    assert told["edited"] == edited and "0" in edited
 
 
 @pytest.mark.parametrize(

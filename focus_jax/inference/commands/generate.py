@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> None:
     seeds = [args.seed + i for i in range(len(captions))]
     decoder = args.decoder or model.drawer.decoder
     options = shared.diffusion_options(args) if decoder == "diffusion" else {}
+    codes = {"scale": 2 if args.twice else 1, "limit": args.limit, "repair": args.repair}
     names = [f"{i:05d}" for i in range(len(captions))]
     output.mkdir(parents=True, exist_ok=True)
 
@@ -61,15 +62,15 @@ def run(args: argparse.Namespace) -> None:
 
     more = options | ({"show": show, "preview": args.preview} if options else {})
     drawn = model.drawer.made(
-        captions, height=height, width=width, seeds=seeds, decoder=decoder, scale=2 if args.twice else 1,
-        diffusion=more, limit=args.limit, repair=args.repair, **sampling,
+        captions, height=height, width=width, seeds=seeds, decoder=decoder, diffusion=more, **codes, **sampling
     )  # fmt: skip
     done = []
     for name, caption, seed, one in zip(names, captions, seeds, drawn):
         save(name, one.picture)
         reconstruct.save_codes(output / f"{name}{reconstruct.CODES}", one, model.codes_fingerprint)
         done.append({"name": name, "text": caption, "seed": seed, "size": [height, width]})
-    told = {"checkpoint": model.label, "decoder": decoder, "sampling": sampling, "diffusion": options, "pictures": done}
+    told = {"checkpoint": model.label, "decoder": decoder, "sampling": sampling, "diffusion": options, **codes}
+    told["pictures"] = done
     (output / RECORD).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
     print(f"{len(done)} written to {output}")
 
