@@ -37,6 +37,7 @@ def evaluate(config: Any, checkpoint: str, report: str, budget: str = "ladder", 
     Returns: the stage's entry of REPORT/metrics.json, figures of its other benchmarks included.
     """
     import focus_jax
+    from focus_jax.evaluation import kept
     from focus_jax.evaluation import report as reports
     from focus_jax.training import config as config_lib
     from focus_jax.training.provenance import code_version
@@ -83,7 +84,8 @@ def evaluate(config: Any, checkpoint: str, report: str, budget: str = "ladder", 
         "commit": code_version(),
     }
     stage = model.config.name.partition(":")[0]
-    _print(stage, benchmark, figures, entry)
+    earlier = kept.before(kept.kept(stage, reports.read(report) | {stage: entry}))
+    _print(stage, benchmark, figures, entry, earlier)
     galleries = [
         g | {"title": f"{config.label}: {g['title']}" if prefix else g["title"]}
         for g in getattr(evaluator, "galleries", ())
@@ -91,7 +93,7 @@ def evaluate(config: Any, checkpoint: str, report: str, budget: str = "ladder", 
     return reports.add(epath.Path(report), stage, entry, protocol, run, galleries)
 
 
-def _print(stage: str, benchmark: str, figures: Any, entry: Any) -> None:
+def _print(stage: str, benchmark: str, figures: Any, entry: Any, earlier: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -102,7 +104,7 @@ def _print(stage: str, benchmark: str, figures: Any, entry: Any) -> None:
     for column in ("figure", "value", "standard error", "n", f"goal ({entry['budget']})"):
         table.add_column(column, justify="left" if column == "figure" else "right")
     for name, (value, n, error) in figures.items():
-        verdict = goals.judge(stage, name, entry["budget"], values)
+        verdict = goals.judge(stage, name, entry["budget"], values, earlier)
         goal = f"{verdict.goal}: {verdict.mark}" if verdict else "-"
         table.add_row(name, f"{value:.4g}", f"{error:.2g}" if error else "-", str(n), goal)
     Console(width=100).print(table)

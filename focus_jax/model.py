@@ -197,6 +197,13 @@ class Model(Diffusion):
 
         return isinstance(self.stage, editing.Stage)
 
+    @property
+    def redraws_under_masks(self) -> bool:
+        """Whether `redraw` takes masks: not of a model of stage 4 whose decoder is told the mask tokens' states."""
+        from focus_jax.models.mask_guidance import QUERIES
+
+        return not self.edits_pictures or self._editor.form != QUERIES
+
     @functools.cached_property
     def _editor(self) -> Any:
         from focus_jax.inference.edit import Editor

@@ -41,7 +41,8 @@ class Evaluator(held_out.Benchmark):
     mask_iou_of_edits: of the model's mask with what shows of the things meant, backgrounds left out; leakage
     (scores.leakage) over edits that were not refused, beside the source drawn from its own codes under the same mask;
     composite_leakage: with the source's own pixels outside the model's mask (inference.composite), after a PNG, of the
-    pixels there those that differ at all.
+    pixels there those that differ at all. edit_ceiling and leakage are left out of a model that draws under no given
+    mask.
 
     refusal_accuracy: the mean of how often an instruction that means nothing is refused, and how often one that means
     something is not, over as many of both. Those that mean something are by words and not of the background, as those
@@ -74,23 +75,23 @@ class Evaluator(held_out.Benchmark):
         target = held_out.pictures([x.target for x in asked], c.side)
         rows = scored(asked, answer.images[told])
         out = _figures(rows)
-        others = {
-            "unedited source": _figures(scored(asked, pictures[told])),
-            "drawn from the target's codes": _figures(scored(asked, checked.redraw(target, truth, seeds=of, **how))),
-        }
+        others = {"unedited source": _figures(scored(asked, pictures[told]))}
+        if given := checked.redraws_under_masks("edit_ceiling and leakage are"):
+            best = _figures(scored(asked, checked.redraw(target, truth, seeds=of, **how)))
+            others["drawn from the target's codes"], out["edit_ceiling"] = best, best["edit_success"]
         names = others["unedited source"]
         self.baselines = {k: {label: f[k][0] for label, f in others.items() if k in f} for k in names}
-        out["edit_ceiling"] = others["drawn from the target's codes"]["edit_success"]
         things = [k for k, x in enumerate(asked) if x.things]
         masks = answer.masks[told]
         out["mask_iou_of_edits"] = mean(ious(np.array([intersection_union(masks[k], truth[k]) for k in things])))
         out["refusal_accuracy"] = _refusals(made, answer.refused, told)
         self.baselines["refusal_accuracy"] = {"refuse nothing": 0.5}
         if done := [i for i in told if not answer.refused[i]]:
+            out["composite_leakage"] = mean([_stray(pictures[i], answer.images[i], answer.masks[i]) for i in done])
+        if done and given:
             source = checked.redraw(pictures[done], answer.masks[done], seeds=[seeds[i] for i in done], **how)
             allowed = np.stack([edits.region(made[i], c.side) for i in done])
             out |= _leakage(source, answer.images[done], allowed)
-            out["composite_leakage"] = mean([_stray(pictures[i], answer.images[i], answer.masks[i]) for i in done])
             self.baselines["leakage"] = {"source as it was": _leakage(source, pictures[done], allowed)["leakage"][0]}
         self.galleries = [self._gallery(made, hints, pictures, answer, dict(zip(told, rows)))]
         return out

@@ -17,11 +17,13 @@ MET, MISSED, OPEN = "met", "missed", "not judged"  # OPEN: the figure that the g
 
 @dataclasses.dataclass(frozen=True)
 class Goal:
-    """bound; or bound * figure `share_of`, or bound + figure `above`, both figures of the same stage."""
+    """bound; or bound * figure `share_of`, or bound + figure `above`, both figures of the same stage; or bound + the
+    figure of the stage `kept_of` that stands behind after_, less two standard errors of the change."""
 
     bound: float
     share_of: str = ""
     above: str = ""
+    kept_of: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,11 +60,13 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """goal: in words, such as '≥ 26 dB'; mark: MET, MISSED or OPEN; rule: how the goal follows from another figure."""
+    """goal: in words, such as '≥ 26 dB'; mark: MET, MISSED or OPEN; rule: how the goal follows from another figure;
+    kept_of: as of the Goal."""
 
     goal: str
     mark: str
     rule: str = ""
+    kept_of: str = ""
 
 
 _PIXEL = "share of pixel codes that held-out pictures hit"
@@ -228,7 +232,14 @@ STAGES: dict[str, Stage] = {
             Figure("video_edit_success", "frames of a clip in which the asked change is read back and all else kept"),
             Figure("video_edit_ceiling", "the same of frames drawn from true codes under true masks"),
             Figure("flicker", "how much drawing adds to the change from frame to frame, 8-bit levels", better=LOWER),
-            Figure("after_*", "a figure of stage 3, after this stage"),
+            Figure("after_majority_accuracy", "the most frequent answer, on the questions that are asked again"),
+            Figure("after_blind_accuracy", "answers without looking, on the questions that are asked again"),
+            Figure(
+                "after_*",
+                "a figure of stage 3, after this stage",
+                Goal(-0.02, kept_of="stage3"),
+                Goal(-0.02, kept_of="stage3"),
+            ),
         ),
         (
             Published("MJHQ-30K FID (lower is better)", "6.05", "Table 2"),
@@ -247,24 +258,36 @@ def figure(stage: str, name: str) -> Figure | None:
     return next((f for f in known if fnmatch.fnmatchcase(name, f.name)), None)
 
 
-def judge(stage: str, name: str, budget: str, figures: Mapping[str, float]) -> Verdict | None:
+def judge(
+    stage: str,
+    name: str,
+    budget: str,
+    figures: Mapping[str, float],
+    before: Mapping[tuple[str, str], tuple[float, float]] | None = None,
+) -> Verdict | None:
     """A figure against its goal at a budget; None where it has none.
 
-    figures: all values of the stage, for goals that refer to another one. Rounding (1e-9) is forgiven.
+    figures: all values of the stage, for goals that refer to another one. before: by earlier stage and figure of this
+    one, (the earlier value, standard error of the change), for goals that refer to that stage (evaluation/kept.py).
+    Rounding (1e-9) is forgiven.
     """
     known = figure(stage, name)
     goal = _goal(known, budget) if known else None
     if known is None or goal is None:
         return None
-    other = goal.share_of or goal.above
-    if other and other not in figures:
+    other, at = goal.share_of or goal.above or goal.kept_of, (goal.kept_of, name)
+    if other and (at not in (before or {}) if goal.kept_of else other not in figures):
         return Verdict(_words(known, goal), OPEN)
-    bound = goal.bound * figures[other] if goal.share_of else goal.bound + (figures[other] if goal.above else 0.0)
+    if before and goal.kept_of:
+        value, error = before[at]
+        bound = goal.bound + value - 2 * error
+    else:
+        bound = goal.bound * figures[other] if goal.share_of else goal.bound + (figures[other] if goal.above else 0.0)
     value = figures[name]
     near = math.isclose(value, bound, rel_tol=1e-9, abs_tol=1e-9)
     met = near or (value > bound if known.better == HIGHER else value < bound)
     words = _words(known, Goal(float(f"{bound:.4g}")))
-    return Verdict(words, MET if met else MISSED, _words(known, goal)[2:] if other else "")
+    return Verdict(words, MET if met else MISSED, _words(known, goal)[2:] if other else "", goal.kept_of)
 
 
 def unmeasured(stage: str, budget: str, figures: Mapping[str, float]) -> list[tuple[Figure, str]]:
@@ -284,4 +307,6 @@ def _words(known: Figure, goal: Goal) -> str:
     number = f"{goal.bound:g}" + (f" {known.unit}" if known.unit else "")
     if goal.share_of:
         return f"{sign} {number} × {goal.share_of}"
+    if goal.kept_of:
+        return f"{sign} {goal.kept_of}'s {goal.bound:+g}, less two standard errors"
     return f"{sign} {goal.above} + {number}" if goal.above else f"{sign} {number}"

@@ -33,7 +33,7 @@ class Evaluator(held_out.Benchmark):
     and under that of the other: guidance_localisation, of the pixels that a mask makes different (scores.LEAK) those
     that lie under it, grown by config.cell pixels (a latent's cell), mean over both, 0 where nothing differs;
     guidance_localised, of the scenes those where it is MOST at least both times; guidance_changed, of the pixels under
-    the mask those that differ."""
+    the mask those that differ. None of a model that draws under no given mask."""
 
     name = "localisation"
 
@@ -48,6 +48,8 @@ class Evaluator(held_out.Benchmark):
         c = self.config
         found = pairs_of(c) if data is None else list(data)
         checked, seeds = Checked(model, self.name, c.batch_size), held_out.seeds_of(c, found)
+        if not checked.redraws_under_masks("all figures are"):
+            return {}
         true = held_out.pictures(found, c.side)
         masks = np.stack([[drawing.draw(s, c.side).mask(k) for k in range(2)] for s in found], axis=1)
         options = c.drawing.to_dict()

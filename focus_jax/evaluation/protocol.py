@@ -79,10 +79,12 @@ class EditedClip:
 class Model(Protocol):
     """What `focus_jax.load` returns, as far as evaluators know it. Wrong arguments raise UserError.
 
-    high: long edge of the pictures that a tokenizer reads beside the images, 0 for none.
+    high: long edge of the pictures that a tokenizer reads beside the images, 0 for none. redraws_under_masks: whether
+    `redraw` takes masks.
     """
 
     high: int
+    redraws_under_masks: bool
 
     def encode(self, images: np.ndarray, high: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Code indices int32 [B, h, w] by branch of uint8 [B, H, W, 3]; high: the same pictures with more pixels."""
@@ -392,6 +394,12 @@ class Checked:
             return found
 
         return np.concatenate([batch(rows)[:count] for rows, count in self._batches(len(images))])
+
+    def redraws_under_masks(self, figures: str) -> bool:
+        """As of Model; says which figures are left out where it is not so."""
+        if not self.model.redraws_under_masks:
+            print(f"{self.benchmark}: {self.model.label} draws under no given mask; {figures} left out")
+        return self.model.redraws_under_masks
 
     # --------------------------------------------------------------------------------------------------------- checks
     def _batches(self, total: int) -> list[tuple[list[int], int]]:

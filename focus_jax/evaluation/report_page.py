@@ -8,13 +8,13 @@ rest, and every text goes through autoescape. The same report gives the same byt
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jinja2
 
 from focus_jax.evaluation import curves, goals
-from focus_jax.evaluation.kept import kept
+from focus_jax.evaluation.kept import before, kept
 from focus_jax.training.metrics import duration
 
 MARKS = {goals.MET: "✓ met", goals.MISSED: "✗ missed", goals.OPEN: "? not judged", "": "no goal"}
@@ -22,6 +22,8 @@ WIDEST = 384  # px that a picture takes on the page at most
 CARD_PICTURES = 2  # rows of so many pictures stand side by side; more make a table
 DOUBLED = 128  # px up to which pictures of cards are shown at twice their size; half of it in tables
 CHARTS = 6  # shown at once; the others unfold
+
+Judge = Callable[[str, str], goals.Verdict | None]  # of a stage's figure at a budget
 
 
 def render(metrics: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
@@ -46,8 +48,10 @@ def _card(stage: str, metrics: Mapping[str, Any], part: Mapping[str, Any]) -> di
     known, entry = goals.STAGES.get(stage), metrics[stage]
     benchmarks = entry["benchmarks"]
     values = {name: entry[name] for b in benchmarks.values() for name in b["figures"]}
+    earlier = kept(stage, metrics)
+    judge = lambda name, budget: goals.judge(stage, name, budget, values, before(earlier))
     tables = [
-        {"benchmark": name, "budget": b["budget"], "rows": _rows(stage, entry, b, values)}
+        {"benchmark": name, "budget": b["budget"], "rows": _rows(stage, entry, b, judge)}
         for name, b in benchmarks.items()
     ]
     missing = goals.unmeasured(stage, entry["budget"], values)
@@ -61,7 +65,7 @@ def _card(stage: str, metrics: Mapping[str, Any], part: Mapping[str, Any]) -> di
         "budget": entry["budget"],
         "seconds": duration(sum(seconds.values())) if any(seconds.values()) else "-",
         "tables": tables,
-        "kept": [_kept(row) for row in kept(stage, metrics)],
+        "kept": [_kept(row, judge(row["again"], entry["budget"])) for row in earlier],
         "missing": [{"name": f.name, "meaning": f.meaning, "goal": goal} for f, goal in missing],
         "met": f"{judged.count(goals.MET)} of {len(judged)}" if judged else "-",
         "galleries": [_gallery(g) for name in benchmarks for g in part["galleries"].get(name, [])],
@@ -72,17 +76,17 @@ def _card(stage: str, metrics: Mapping[str, Any], part: Mapping[str, Any]) -> di
     }
 
 
-def _rows(stage: str, entry: Mapping[str, Any], benchmark: Mapping[str, Any], values: Any) -> list[dict[str, Any]]:
+def _rows(stage: str, entry: Mapping[str, Any], benchmark: Mapping[str, Any], judge: Judge) -> list[dict[str, Any]]:
     rows = []
     for name in benchmark["figures"]:
         known = goals.figure(stage, name)
-        verdict = goals.judge(stage, name, benchmark["budget"], values)
+        verdict = judge(name, benchmark["budget"])
         rows.append(
             {
                 "name": name,
                 "meaning": known.meaning if known else "",
                 "unit": known.unit if known else "",
-                "value": number(values[name], entry["standard_error"].get(name, 0.0)),
+                "value": number(entry[name], entry["standard_error"].get(name, 0.0)),
                 "n": f"{entry['n'][name]:,}" if name in entry["n"] else "",
                 "baselines": {label: number(x) for label, x in entry["baselines"].get(name, {}).items()},
                 "goal": verdict.goal if verdict else "",
@@ -93,13 +97,14 @@ def _rows(stage: str, entry: Mapping[str, Any], benchmark: Mapping[str, Any], va
     return rows
 
 
-def _kept(row: Mapping[str, Any]) -> dict[str, str]:
-    """A row of the table of earlier stages' figures, in words."""
+def _kept(row: Mapping[str, Any], verdict: goals.Verdict | None) -> dict[str, str]:
+    """A row of the table of earlier stages' figures, in words; its mark where the goal is of this very stage's."""
     out = {"stage": row["stage"], "name": row["name"], "before": number(row["before"]), "why": row["why"]}
     if row["after"] is None:
-        return out | {"after": "", "change": ""}
+        return out | {"after": "", "change": "", "mark": ""}
     sign = "+" if row["change"] > 0 else ""
-    return out | {"after": number(row["after"]), "change": sign + number(row["change"], row["error"])}
+    mark = verdict.mark if verdict and verdict.kept_of == row["stage"] else ""
+    return out | {"after": number(row["after"]), "change": sign + number(row["change"], row["error"]), "mark": mark}
 
 
 def _run(checkpoint: str, benchmarks: Mapping[str, Any], runs: Mapping[str, Any]) -> dict[str, Any]:
@@ -304,11 +309,12 @@ run had; where a figure misses its goal, docs/benchmarks.md says why.</p>
 <details{{ " open" if card.kept | length <= 24 }}>
 <summary>Kept of the stages before: {{ card.kept | length }} figures</summary>
 <table class="narrow"><tr><th>figure</th><th>of</th><th class="v">before</th><th class="v">after</th>
-<th class="v">change</th></tr>
+<th class="v">change</th><th>kept</th></tr>
 {% for row in card.kept %}
 <tr data-kept="{{ row.name }}"><td class="name">{{ row.name }}</td><td>{{ row.stage }}</td>
 <td class="v">{{ row.before }}</td><td class="v">{{ row.after or "-" }}</td>
-<td class="v">{{ row.change or row.why }}</td></tr>
+<td class="v">{{ row.change or row.why }}</td>
+<td>{% if row.mark %}<span class="mark {{ row.mark }}">{{ marks[row.mark] }}</span>{% endif %}</td></tr>
 {% endfor %}
 </table></details>
 {% endif %}

@@ -53,10 +53,13 @@ def check(decoder: str, scale: int, options: Mapping[str, Any]) -> None:
     Options(**{name: x for name, x in options.items() if name != "show"})
 
 
-def codes_of(found: Sequence[parse.Answer], name: str, repair: bool = False) -> dict[str, np.ndarray]:
+def codes_of(
+    found: Sequence[parse.Answer], name: str, repair: bool = False, numbers: Sequence[int] | None = None
+) -> dict[str, np.ndarray]:
     """Codes by branch of pictures that were written, int32 [B, h, w]; repair: of such as were cut short what lacks is
-    the last code again, with a warning. Raises: UserError naming whose is none, or cut short."""
-    for i, one in enumerate(found):
+    the last code again, with a warning; numbers: of the pictures in these sentences, by default from 0 on. Raises:
+    UserError naming whose is none, or cut short."""
+    for i, one in zip(range(len(found)) if numbers is None else numbers, found, strict=True):
         said = "; ".join(one.problems)
         if one.codes is None:
             raise UserError(f"{name}[{i}]: no picture was written ({said}).")
@@ -122,18 +125,20 @@ class Drawer:
 
     def made(
         self, captions: Sequence[str], *, height: int, width: int, seeds: Sequence[int], decoder: str = "",
-        scale: int = 1, diffusion: Mapping[str, Any] | None = None, repair: bool = False, **options: Any,
+        scale: int = 1, diffusion: Mapping[str, Any] | None = None, repair: bool = False,
+        numbers: Sequence[int] | None = None, **options: Any,
     ) -> list[Drawn]:  # fmt: skip
         """A picture of each caption; arguments as of `write`.
 
         decoder: of DECODERS, "" for the first that the model has; scale: times the codes' picture that the diffusion
-        decoder draws, 1 or 2; diffusion: of inference.diffusion.Options; repair: as of codes_of. Raises: UserError.
+        decoder draws, 1 or 2; diffusion: of inference.diffusion.Options; repair, numbers: as of codes_of. Raises:
+        UserError.
         """
         decoder = decoder or self.decoder
         check(decoder, scale, diffusion or {})
         found = self.write(captions, height=height, width=width, seeds=seeds, **options)
         bucket = self.chat.bucket(height, width, "the picture")
-        codes = codes_of(found, "captions", repair)
+        codes = codes_of(found, "captions", repair, numbers)
         drawn = self.draw(codes, bucket, seeds, decoder=decoder, scale=scale, **(diffusion or {}))
         if drawn.shape[1:3] != (height, width):
             resize = lambda x: np.asarray(Image.fromarray(x).resize((width, height), Image.Resampling.LANCZOS))

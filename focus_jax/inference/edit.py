@@ -134,7 +134,12 @@ class Editor:
         decoder: str = "diffusion", **options: Any,
     ) -> np.ndarray:  # fmt: skip
         """What `__call__` draws from the pictures' own codes under masks [B, H, W], 0 to 1: its best; arguments as
-        there."""
+        there. Raises: UserError, also for masks where the decoder is given the mask tokens' states instead."""
+        if masks is not None and self.form == QUERIES:
+            raise UserError(
+                f"masks: given, expected none: {self.model.label} has model.mask_guidance.form={QUERIES!r}, whose "
+                "decoder is told the states of mask tokens, which no mask has."
+            )
         fit = self.segmenter.fit(images)
         shown = self.chat.pictures([Image.fromarray(x) for x in images], fit.bucket)
         codes = self.model.encode(shown["image"], shown.get("high"))

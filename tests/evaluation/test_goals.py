@@ -35,6 +35,18 @@ def test_goals_that_refer_to_another_figure():
     assert alone == goals.Verdict("≥ 0.9 × text_slot_accuracy", goals.OPEN)
 
 
+def test_goals_of_what_is_kept():
+    """0.02 below the earlier stage's figure and two standard errors of the change, and no more."""
+    name, before = "after_things_pq", {("stage3", "after_things_pq"): (0.5, 0.01)}
+    judged = lambda value, of=before: goals.judge("stage4", name, "ladder", {name: value}, of)
+    rule = "stage3's -0.02, less two standard errors"
+    assert judged(0.461) == goals.Verdict("≥ 0.46", goals.MET, rule, "stage3")
+    assert judged(0.459) == goals.Verdict("≥ 0.46", goals.MISSED, rule, "stage3")
+    for of in (None, {("stage2", name): (0.5, 0.01)}):  # that stage was not measured
+        assert judged(0.461, of) == goals.Verdict(f"≥ {rule}", goals.OPEN)
+    assert goals.judge("stage4", "after_blind_accuracy", "ladder", {"after_blind_accuracy": 0.1}, {}) is None
+
+
 def test_no_goal():
     assert goals.judge("stage1_tokenizer", "ssim", "ladder", {"ssim": 0.8}) is None  # known, without a goal
     assert goals.judge("stage1_tokenizer", "words", "ladder", {"words": 1.0}) is None
@@ -59,7 +71,9 @@ def test_the_table_is_consistent():
             assert f.better in (goals.HIGHER, goals.LOWER) and f.meaning, f.name
             assert goals.figure(name, f.name) is f, "an earlier pattern hides it"
             for goal in (f.ladder, f.long):
-                if isinstance(goal, goals.Goal):  # refers to one other figure of the stage
+                if isinstance(goal, goals.Goal) and goal.kept_of:  # refers to an earlier stage
+                    assert list(goals.STAGES).index(goal.kept_of) < list(goals.STAGES).index(name), f.name
+                elif isinstance(goal, goals.Goal):  # refers to one other figure of the stage
                     assert [n for n in names if fnmatch.fnmatchcase(goal.share_of + goal.above, n)], f.name
             if isinstance(f.ladder, float) and isinstance(f.long, float):  # the longer budget asks for no less
                 assert f.long >= f.ladder if f.better == goals.HIGHER else f.long <= f.ladder, f.name

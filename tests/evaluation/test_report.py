@@ -199,6 +199,26 @@ def test_what_is_kept_of_the_stages_before(tmp_path):
     assert page.count("data-kept=") == 1 + 3 and "-0.020 ± 0.017" in page
 
 
+def test_what_is_measured_again_under_a_label(tmp_path):
+    """Stage 4 calls stage 3's figures after_NAME, and its goal is of that stage's, not of the stages before that."""
+    for stage, value in (("stage2", 0.7), ("stage3", 0.9)):
+        report.add(tmp_path, stage, entry({"question_accuracy": value}, {"llm": stage}), {"benchmark": "questions"})
+    report.add(tmp_path, "stage3", entry({"things_pq": 0.6}, {"llm": "stage3"}), {"benchmark": "segmentation"})
+    after = entry({"after_question_accuracy": 0.84, "after_things_pq": 0.59}, {"llm": "stage4"})
+    report.add(tmp_path, "stage4", after, {"benchmark": "after"})
+    rows = {(row["stage"], row["name"]): row for row in kept("stage4", written(tmp_path))}
+    assert rows["stage2", "question_accuracy"]["change"] == pytest.approx(0.14)
+    row = rows["stage3", "question_accuracy"]
+    assert row["change"] == pytest.approx(-0.06) and row["error"] == pytest.approx(0.0123 * 2**0.5) and not row["why"]
+    page = (tmp_path / "index.html").read_text()
+    marks = {
+        name: page.split(f'data-kept="{name}"')[-1].split("</tr>")[0] for name in ("question_accuracy", "things_pq")
+    }
+    assert "✗ missed" in marks["question_accuracy"] and "✓ met" in marks["things_pq"]
+    section = page.split('data-stage="stage4"')[1]
+    assert section.count("✗ missed") == 2 and "≥ 0.8452" in section, "in the figures and in what is kept"
+
+
 @pytest.mark.parametrize(
     "value, error, text",
     [

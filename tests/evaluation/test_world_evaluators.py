@@ -208,6 +208,26 @@ def test_what_a_mask_makes_different_is_found():
     assert set(blind.values()) == {0.0}
 
 
+class Told(Blank):
+    """Draws under no given mask."""
+
+    redraws_under_masks = False
+
+    def redraw(self, images, masks=None, *, seeds):
+        assert masks is None
+        return images
+
+
+def test_figures_of_given_masks_are_left_out_where_none_is_taken(capsys):
+    missing = {"editing": {"edit_ceiling", "leakage"}, "video_edits": {"video_edit_ceiling", "flicker"}}
+    for name, left_out in missing.items():
+        (evaluator, found), (_, whole) = measured(name, Told), measured(name, Blank)
+        assert left_out <= set(whole) and set(found) == set(whole) - left_out >= set(evaluator.baselines)
+        assert f"{name}: blank draws under no given mask; " in capsys.readouterr().out
+    localisation = config_lib.load("configs/eval.py:localisation", ["--config.data.scenes=6"])
+    assert evaluator_of(localisation).run(Told()) == {}
+
+
 def test_flicker_is_what_changes_from_frame_to_frame():
     rng = np.random.default_rng(0)
     source = rng.integers(0, 100, (3, 16, 16, 3)).astype(np.uint8)

@@ -29,6 +29,7 @@ class Oracle:
     """
 
     label = "oracle"
+    redraws_under_masks = True
 
     def __init__(self, config):
         data = config.data
@@ -108,6 +109,7 @@ class Blank:
     """Grey pictures, empty answers, empty masks; refuses nothing."""
 
     label = "blank"
+    redraws_under_masks = True
 
     def reconstruct(self, images):
         return np.full_like(images, 128)
@@ -143,6 +145,7 @@ class Random:
     """Answers drawn from the vocabulary, rectangles of any place and size, coins for refusals."""
 
     label = "random"
+    redraws_under_masks = True
 
     def __init__(self, preset="easy", seed=0):
         p = PRESETS[preset]

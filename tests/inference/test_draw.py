@@ -71,6 +71,8 @@ def test_a_picture_cut_short_is_refused_or_repaired(model, written):  # noqa: F8
         np.testing.assert_array_equal(one.codes[0], whole.codes[0])
         pixel = one.codes[1].reshape(-1)
         assert pixel[0] == whole.codes[1].reshape(-1)[0] and len(set(pixel[3:].tolist())) == 1
+    with pytest.raises(UserError, match=r"captions\[7\]: no picture was written \(it does not end"):
+        model.drawer.made(CAPTIONS, **how | {"limit": 4}, numbers=[7, 8, 9])
     with pytest.raises(UserError, match=r"captions\[0\]: no picture was written \(it does not end"):
         model.generate(CAPTIONS, **how | {"limit": 4})
     with pytest.raises(UserError, match="limit: -1, expected 0 or a number"):
@@ -153,14 +155,16 @@ def test_the_benchmark_counts_what_is_whole():
 def test_files_out(model, tmp_path, monkeypatch, capsys):  # noqa: F811
     monkeypatch.setattr(focus_jax, "load", lambda *_, **__: model)
     out = tmp_path / "out"
-    argv = ["generate", "--checkpoint=random", f"--output={out}", "--text=a red circle.", "--count=2", "--size=32x32"]
-    infer.main([*argv, "--temperature=1", "--seed=4"])
-    told = json.loads((out / "generate.json").read_text())["pictures"]
-    assert [(one["text"], one["seed"]) for one in told] == [("a red circle.", 4), ("a red circle.", 5)]
-    drawn = model.generate(["a red circle."] * 2, **SIZE, seeds=[4, 5], temperature=1.0)
+    argv = ["generate", "--checkpoint=random", f"--output={out}", "--text=a red circle.", "--count=3", "--size=32x32"]
+    infer.main([*argv, "--batch=2", "--temperature=1", "--seed=4"])  # the second batch is filled up
+    told = json.loads((out / "generate.json").read_text())
+    assert (told["scale"], told["limit"], told["repair"]) == (1, 0, False) and told["sampling"]["temperature"] == 1
+    told = told["pictures"]
+    assert [(one["text"], one["seed"]) for one in told] == [("a red circle.", 4 + i) for i in range(3)]
+    drawn = model.generate(["a red circle."] * 3, **SIZE, seeds=[4, 5, 6], temperature=1.0)
     for one, picture in zip(told, drawn):
         np.testing.assert_array_equal(np.asarray(Image.open(out / f"{one['name']}.png")), picture)
-    assert "2 written to" in capsys.readouterr().out
+    assert "3 written to" in capsys.readouterr().out
     again = tmp_path / "again"
     infer.main(["reconstruct", *map(str, sorted(out.glob("*.codes.npz"))), "--checkpoint=random", f"--output={again}"])
     for one, picture in zip(told, drawn):
@@ -172,6 +176,7 @@ def test_files_out(model, tmp_path, monkeypatch, capsys):  # noqa: F811
     [
         ("--size=32", "--size=32: expected HxW in pixels"),
         ("--count=0", "--count=0: expected at least 1"),
+        ("--batch=0", "--batch=0: expected at least 1"),
         ("--top_p=2", "--top_p=2.0: expected a share above 0, at most 1"),
         ("--token_guidance=0.5", "--token_guidance=0.5: expected 1 for none, or more"),
         ("--token_guidance=nan", "--token_guidance=nan: expected 1 for none, or more"),

@@ -150,6 +150,14 @@ def test_redraw_is_drawn_as_edits_are(model, pictures):
     assert np.abs(by(4.0) - found).max() > 1
 
 
+def test_redraw_refuses_masks_where_mask_tokens_guide(model, pictures, monkeypatch):
+    assert model.redraws_under_masks
+    monkeypatch.setattr(model._editor, "form", "queries")
+    assert not model.redraws_under_masks
+    with pytest.raises(UserError, match="masks: given, expected none: random has model.mask_guidance.form='queries'"):
+        model.redraw(pictures, np.ones((COUNT, 48, 48), bool), seeds=[0, 1], **OPTIONS)
+
+
 @pytest.mark.slow
 def test_captions_are_drawn_by_diffusion_where_it_is_there(model):
     size = dict(height=SIDE, width=SIDE, seeds=[3])
@@ -284,7 +292,13 @@ def test_clips_out(model, says, cli, tmp_path):
     np.testing.assert_array_equal(first[mask == 0], np.asarray(Image.open(frames / "0.png"))[mask == 0])
     with np.load(out / "edited" / "0.codes.npz") as codes:
         assert set(model.grids(SIDE, SIDE)) <= set(codes.files)
-    assert (out / "edited.gif").exists() and json.loads((out / "video.json").read_text())["edit"] == "make it blue"
+    assert (out / "edited.gif").exists()
+    told = json.loads((out / "video.json").read_text())
+    assert (told["edit"], told["decoder"], told["scale"], told["feather"]) == ("make it blue", "diffusion", 1, 3)
+    assert told["diffusion"]["steps"] == 2 and told["diffusion"]["guidance"] == 1.5
+    assert told["sampling"]["temperature"] == 0 and (told["limit"], told["repair"]) == (0, False)
+    edited = [one["frame"] for one in told["frames"] if one["segments"]]
+    assert told["edited"] == edited and "0" in edited
 
 
 @pytest.mark.parametrize(

@@ -33,12 +33,15 @@ def run(args: argparse.Namespace) -> None:
     from PIL import Image
 
     import focus_jax
+    from focus_jax.evaluation.protocol import batches
     from focus_jax.inference import reconstruct
 
     if not (size := re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", args.size)):
         raise UserError(f"--size={args.size}: expected HxW in pixels, such as 512x512.")
     if args.count < 1:
         raise UserError(f"--count={args.count}: expected at least 1.")
+    if args.batch < 1:
+        raise UserError(f"--batch={args.batch}: expected at least 1.")
     if any(not text.strip() for text in args.text):
         raise UserError("--text: is empty, expected words.")
     sampling = shared.sampling_options(args)
@@ -48,6 +51,7 @@ def run(args: argparse.Namespace) -> None:
     seeds = [args.seed + i for i in range(len(captions))]
     decoder = args.decoder or model.drawer.decoder
     options = shared.diffusion_options(args) if decoder == "diffusion" else {}
+    codes = {"scale": 2 if args.twice else 1, "limit": args.limit, "repair": args.repair}
     names = [f"{i:05d}" for i in range(len(captions))]
     output.mkdir(parents=True, exist_ok=True)
 
@@ -55,21 +59,24 @@ def run(args: argparse.Namespace) -> None:
         with (output / f"{name}.png").open("wb") as to:
             Image.fromarray(picture).save(to, format="PNG")
 
-    def show(step: int, pictures: Any) -> None:
-        for name, picture in zip(names, pictures):
-            save(f"{name}.step{step:03d}", picture)
+    done: list[dict[str, Any]] = []
+    for rows, count in batches(len(captions), min(args.batch, len(captions))):  # all of one size: one program
 
-    more = options | ({"show": show, "preview": args.preview} if options else {})
-    drawn = model.drawer.made(
-        captions, height=height, width=width, seeds=seeds, decoder=decoder, scale=2 if args.twice else 1,
-        diffusion=more, limit=args.limit, repair=args.repair, **sampling,
-    )  # fmt: skip
-    done = []
-    for name, caption, seed, one in zip(names, captions, seeds, drawn):
-        save(name, one.picture)
-        reconstruct.save_codes(output / f"{name}{reconstruct.CODES}", one, model.codes_fingerprint)
-        done.append({"name": name, "text": caption, "seed": seed, "size": [height, width]})
-    told = {"checkpoint": model.label, "decoder": decoder, "sampling": sampling, "diffusion": options, "pictures": done}
+        def show(step: int, pictures: Any, rows: list[int] = rows[:count]) -> None:
+            for i, picture in zip(rows, pictures):
+                save(f"{names[i]}.step{step:03d}", picture)
+
+        more = options | ({"show": show, "preview": args.preview} if options else {})
+        drawn = model.drawer.made(
+            [captions[i] for i in rows], height=height, width=width, seeds=[seeds[i] for i in rows], decoder=decoder,
+            diffusion=more, numbers=rows, **codes, **sampling,
+        )  # fmt: skip
+        for i, one in zip(rows[:count], drawn):
+            save(names[i], one.picture)
+            reconstruct.save_codes(output / f"{names[i]}{reconstruct.CODES}", one, model.codes_fingerprint)
+            done.append({"name": names[i], "text": captions[i], "seed": seeds[i], "size": [height, width]})
+    told = {"checkpoint": model.label, "decoder": decoder, "sampling": sampling, "diffusion": options, **codes}
+    told["pictures"] = done
     (output / RECORD).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
     print(f"{len(done)} written to {output}")
 
@@ -81,6 +88,7 @@ def arguments(add: Callable[..., Any]) -> None:
     add("--text", action="append", required=True, metavar="TEXT", help="a caption; may be repeated")
     add("--size", default="512x512", metavar="HxW", help="of the pictures, in pixels (default: 512x512)")
     add("--count", type=int, default=1, help="pictures of each caption (default: 1)")
+    add("--batch", type=int, default=8, help="pictures at a time (default: 8)")
     shared.decoder_arguments(add, "")
     shared.sampling_arguments(add)
     add("--seed", type=int, default=0, help="of the first picture; the others follow (default: 0)")

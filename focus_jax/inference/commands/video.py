@@ -20,7 +20,8 @@ DESCRIPTION = """Things in a clip: a folder of frames, in the order of their nam
 and with --edit="make it blue", of a checkpoint of stage 4, what becomes of the clip where this is done to what was
 found, frame by frame from one seed; other pixels stay as they are to the last bit (--no-composite: as they were drawn):
 
-  OUTPUT/edited/FRAME.png, OUTPUT/edited.gif, and of what was drawn OUTPUT/edited/FRAME.codes.npz
+  OUTPUT/edited/FRAME.png, OUTPUT/edited.gif, and of what was drawn OUTPUT/edited/FRAME.codes.npz; in video.json the
+  settings, and to which frames something was done
 
 One of these says what is asked:
 
@@ -59,7 +60,8 @@ def run(args: argparse.Namespace) -> None:
     told = {"checkpoint": model.label, "asked": {given: getattr(args, given)}, "names": found.names}
     told |= {"scores": [round(x, 4) for x in found.scores], "frames": clip_files.write(output, frames, found)}
     if changed is not None:
-        told |= {"edit": args.edit, "seed": args.seed, "composite": args.composite}
+        told |= {"edit": args.edit, "seed": args.seed, "composite": args.composite, "diffusion": options, **how}
+        told["edited"] = [name for name, one in zip(frames, changed) if one is not None]
         clip_files.write_edited(output, frames, changed, model.codes_fingerprint)
     (output / clip_files.RECORD).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
     where = [int((found.ids == k).any(axis=(1, 2)).sum()) for k in range(1, len(found.names) + 1)]
