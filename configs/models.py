@@ -340,6 +340,17 @@ def text_stream(size: str, rows: int, share: int, length: int, pack: int) -> dic
     return dict(shape_class="language", height=0, width=0, batch_size=rows, share=share, sequence=found)
 
 
+def sampling(size: str) -> ConfigDict:
+    """How codes are written where nobody says otherwise (inference.decode.sampling); a checkpoint keeps it. Full:
+    ILLUME+'s settings, of its pixel codes three times as many; at the tiny one chosen on validation scenes."""
+    if size == "tiny":
+        return ConfigDict({"generation": dict(temperature=0.5, guidance=2.0), "editing": dict(temperature=0.5)})
+    codes = lambda k: ((0, k, 3 * k),)  # of words, semantic and pixel codes
+    generation = dict(temperature=1.0, top_k=codes(2_048), guidance=2.0)
+    editing = dict(temperature=0.7, top_k=codes(512), top_p=0.8, guidance=1.25)
+    return ConfigDict({"generation": generation, "editing": editing})
+
+
 def mask_loss(size: str) -> ConfigDict:
     """What masks cost (focus_jax/stages/masks.py): Mask2Former's weights, costs (class, mask, Dice) and points; words
     and regions weigh as classes do, as in PSALM (arXiv 2403.14598)."""

@@ -52,6 +52,7 @@ def get_config(size: str = "full") -> ConfigDict:
     c.model.mask_decoder.embedding = 32 if tiny else 256
 
     c.loss = models.mask_loss(sizes)
+    c.sampling = models.sampling(sizes)
     c.loss.text_mode = False  # codes are words too
     # How long rows of codes begin, as the codes' vectors, beside words' (stages/drawing.py, begun); 0: as they are.
     c.loss.codes_start = 0.0
@@ -188,7 +189,7 @@ def group(optimizer: str, lr: float, clip: float = 1.0) -> ConfigDict:
 
 def _streams(side: int, rows: int) -> list[dict]:
     """Of a phase: masks, clips and edits in every shape and dialogues without pictures, by their examples in Table 5:
-    3M of segmentation, a tenth of them clips, 35M edits, 5M dialogues; beside them a tenth as many captions as edits."""
+    3M of segmentation, a tenth of them clips, 35M edits, 5M dialogues; and a tenth as many captions as edits."""
     anchors = {256: buckets.ANCHORS_256, 512: buckets.ANCHORS_512}[side]
     shares = dict(zip(anchors, SHARES.values()))
     # A picture of 512 px takes 1,404 positions, one of 256 px 368; queries 128, mask tokens 100, a list of 133 parts of

@@ -48,6 +48,7 @@ def get_config(size: str = "full") -> ConfigDict:
     c.model.schedule, c.model.decoder = models.schedule(sizes), models.decoder(sizes)
     c.model.mask_guidance = models.mask_guidance(sizes)
     c.loss = models.editing_loss(sizes)
+    c.sampling = models.sampling(sizes)
 
     if tiny:
         c.init = ConfigDict({"tokenizer": "assets/tokenizer.safetensors"})

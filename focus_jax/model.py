@@ -129,8 +129,8 @@ class Model(Diffusion):
     def generate(self, captions: list[str], *, height: int, width: int, seeds: list[int], **options: Any) -> np.ndarray:
         """A picture for each caption, uint8 [B, height, width, 3]: written as codes, then drawn.
 
-        options: temperature, top_k, top_p, guidance (inference.decode.sampling; default greedy, without guidance), and
-        more as of inference.draw.Drawer. Raises: UserError, also for a model that was taught no pictures.
+        options: temperature, top_k, top_p, guidance (inference.decode.sampling; default the model's own), and more as
+        of inference.draw.Drawer. Raises: UserError, also for a model that was taught no pictures.
         """
         return self.drawer(list(captions), height=height, width=width, seeds=seeds, **options)
 

@@ -36,7 +36,7 @@ class Evaluator(held_out.Benchmark):
         images = held_out.pictures(found, c.side)
         costs = checked.code_costs(images, said)
         other = checked.code_costs(images, said[1:] + said[:1])
-        written = checked.write_codes(said, height=c.side, width=c.side, seeds=seeds)
+        written = checked.write_codes(said, height=c.side, width=c.side, seeds=seeds, temperature=0.0, guidance=1.0)
         out = {"image_token_ce": clustered(costs["all"], at)}
         out |= {f"image_token_ce_{level}": clustered(costs[level], at) for level in ("semantic", "pixel")}
         whole = [one.codes is not None and not one.problems for one in written]

@@ -127,8 +127,10 @@ class Model(Protocol):
         """Cross-entropy of the codes of pictures uint8 [B, H, W, 3] given their captions, in nats a code: float32 [B]
         of `semantic`, `pixel` and `all` codes."""
 
-    def write_codes(self, captions: list[str], *, height: int, width: int, seeds: list[int]) -> list[Answer]:
-        """What is said to each caption where a picture is to be drawn."""
+    def write_codes(
+        self, captions: list[str], *, height: int, width: int, seeds: list[int], **options: Any
+    ) -> list[Answer]:
+        """What is said to each caption where a picture is to be drawn; options: temperature 0 for the likeliest."""
 
     def generate(self, captions: list[str], *, height: int, width: int, seeds: list[int], **options: Any) -> np.ndarray:
         """A picture for each caption, uint8 [B, height, width, 3]; the same caption, seed and options give the same."""
@@ -306,10 +308,12 @@ class Checked:
         each = [(batch(rows), count) for rows, count in self._batches(len(images))]
         return {name: np.concatenate([found[name][:count] for found, count in each]) for name in each[0][0]}
 
-    def write_codes(self, captions: Sequence[str], *, height: int, width: int, seeds: Sequence[int]) -> list[Answer]:
+    def write_codes(
+        self, captions: Sequence[str], *, height: int, width: int, seeds: Sequence[int], **options: Any
+    ) -> list[Answer]:
         def batch(rows):
             found = self._call("write_codes")(
-                [captions[i] for i in rows], height=height, width=width, seeds=[seeds[i] for i in rows]
+                [captions[i] for i in rows], height=height, width=width, seeds=[seeds[i] for i in rows], **options
             )
             self._list("write_codes", found, Answer, "Answers", len(rows))
             return found

@@ -81,21 +81,27 @@ class Drawer:
         self.streams = [s for s in self.chat.streams if s["shape_class"] == targets.GENERATION]
         self._costs = jax.jit(self._code_costs)
 
+    def own(self, task: str) -> dict[str, Any]:
+        """How the model writes codes by itself, its config's `sampling`: of inference.decode.sampling; greedily without
+        one. task: generation or editing."""
+        given = self.model.config.get("sampling", {}).get(task, {})
+        return dict(given)
+
     def write(
         self, captions: Sequence[str], *, height: int, width: int, seeds: Sequence[int], limit: int = 0, **options: Any
     ) -> list[parse.Answer]:
         """What is said to each caption for a picture of the bucket nearest to height x width; one seed each.
 
-        limit: ids at most, 0 for what a picture takes. options: of inference.decode.sampling, each a number; guidance
-        above 1 holds a caption against none. Raises: UserError for captions and seeds of other numbers, and an empty
-        caption.
+        limit: ids at most, 0 for what a picture takes. options: of inference.decode.sampling, in place of the model's
+        own; guidance above 1 holds a caption against none. Raises: UserError for captions and seeds of other numbers,
+        and an empty caption.
         """
         if len(captions) != len(seeds):
             raise UserError(f"seeds: {len(seeds)} for {len(captions)} captions, expected one each.")
         bucket = self.chat.bucket(height, width, "the picture")
         laid = [prompts.generate(self._writer(bucket), text, bucket, None).done() for text in captions]
         none = prompts.generate(self._writer(bucket), None, bucket, None).done()
-        return self.said(laid, none, bucket, {}, seeds, options, limit)
+        return self.said(laid, none, bucket, {}, seeds, self.own("generation") | options, limit)
 
     def said(
         self, laid: Sequence[Laid], none: Laid, bucket: tuple[int, int], shown: Mapping[str, np.ndarray],

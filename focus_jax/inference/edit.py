@@ -80,11 +80,11 @@ class Editor:
 
         regions: bool [H, W] that mark what is meant, a click, a stroke, a box or a rough mask; the mask is sought from
         it. masks: bool [H, W], taken as they are; a picture has one of the two at most. force: does also what means
-        nothing, without a mask and so without the source's pixels. decoder, scale: as of
-        inference.draw.Drawer. feather: keep the source's own pixels outside the mask, with so many of its pixels to
-        blend (inference.composite); None for what was drawn. sampling: of inference.decode.sampling. limit, repair: as
-        of inference.draw, of the codes.
-        options: of inference.diffusion.Options. Raises: UserError.
+        nothing, without a mask and so without the source's pixels. decoder, scale: as of inference.draw.Drawer.
+        feather: keep the source's own pixels outside the mask, with so many of its pixels to blend
+        (inference.composite); None for what was drawn. sampling: of inference.decode.sampling, in place of the model's
+        own. limit, repair: as of inference.draw, of the codes. options: of inference.diffusion.Options. Raises:
+        UserError.
         """
         count, size = len(images), images.shape[1:3]
         regions, masks = list(regions or [None] * count), list(masks or [None] * count)
@@ -183,7 +183,8 @@ class Editor:
         laid = [self._laid(text, hint, answer, where) for text, hint, answer in zip(instructions, hints, said)]
         writer = Writer(self.chat.vocabulary, self.chat.tokenizer, self.chat.sizes(where))
         none = prompts.edit(writer, None, where, None, None).done()
-        return self.model.drawer.said(laid, none, where, shown, seeds, sampling, limit)
+        how = self.model.drawer.own("editing") | dict(sampling)
+        return self.model.drawer.said(laid, none, where, shown, seeds, how, limit)
 
 
 def edited(done: Sequence[Done]) -> Edited:

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from PIL import Image
 
 import focus_jax
@@ -54,6 +55,14 @@ def test_a_picture_is_its_caption_s_and_its_seed_s(model, written):  # noqa: F81
             np.testing.assert_array_equal(a, b)
     other = model.write_codes(CAPTIONS, **SIZE, seeds=[3, 4, 5], temperature=1.0)
     assert any((a.codes[1] != b.codes[1]).any() for a, b in zip(other, written))
+
+
+def test_a_model_writes_as_its_config_says(model, written, monkeypatch):  # noqa: F811
+    monkeypatch.setitem(model.config, "sampling", ConfigDict({"generation": {"temperature": 1.0}}))
+    for own, one in zip(model.write_codes(CAPTIONS, **SIZE, seeds=[0, 1, 2]), written):
+        np.testing.assert_array_equal(own.codes[1], one.codes[1])
+    greedy = model.write_codes(CAPTIONS, **SIZE, seeds=[0, 1, 2], temperature=0.0)
+    assert any((a.codes[1] != b.codes[1]).any() for a, b in zip(greedy, written))
 
 
 def test_a_picture_cut_short_is_refused_or_repaired(model, written):  # noqa: F811
@@ -135,7 +144,8 @@ def test_the_benchmark_counts_what_is_whole():
             cost = np.array([len(text) for text in captions], np.float32)
             return {"semantic": cost, "pixel": 2 * cost, "all": 1.5 * cost}
 
-        def write_codes(self, captions, *, height, width, seeds):
+        def write_codes(self, captions, *, height, width, seeds, temperature, guidance):
+            assert temperature == 0 and guidance == 1
             torn = Answer("", (), False, None, None, ("it does not end",))
             return [whole if seed % 2 else torn for seed in seeds]
 

@@ -33,6 +33,7 @@ def few(c):
 
 def config(spec="configs/stage3.py:tiny"):
     c = few(small(spec))
+    c.sampling = {}  # greedy
     c.model.tokenizer.high = HIGH
     for stream in c.data.phases[0]["streams"]:
         stream |= {"height": SIDE, "width": SIDE, "high": HIGH}

@@ -65,6 +65,7 @@ def run(args: argparse.Namespace) -> None:
     how["force"] = args.force
     files, output = reconstruct.listed(args.inputs), shared.folder(args.output, RECORD)
     model = focus_jax.load(args.checkpoint, weights=args.weights)
+    how["sampling"] = model.drawer.own("editing") | how["sampling"]
     done: list[dict[str, Any]] = []
     refused: list[str] = []
     for name, file in progress("edit", files.items(), len(files), "pictures"):

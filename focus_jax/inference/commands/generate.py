@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> None:
     sampling = shared.sampling_options(args)
     output, (height, width) = shared.folder(args.output, RECORD), (int(n) for n in size.groups())
     model = focus_jax.load(args.checkpoint, weights=args.weights)
+    sampling = model.drawer.own("generation") | sampling
     captions = [text for text in args.text for _ in range(args.count)]
     seeds = [args.seed + i for i in range(len(captions))]
     decoder = args.decoder or model.drawer.decoder

@@ -86,13 +86,27 @@ def diffusion_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def sampling_arguments(add: Callable[..., Any]) -> None:
-    """How codes are written."""
-    add("--temperature", type=float, default=0.0, help="codes: 0 (default) for the likeliest")
-    add("--top_k", type=int, default=0, help="codes: so many of the likeliest may come; 0 (default): all")
-    add("--top_p", type=float, default=1.0, help="codes: those up to this share of the probability (default: 1)")
-    add("--token_guidance", type=float, default=1.0, help="codes: over 1, away from what no words give (default: 1)")
+    """How codes are written; what is not given is as the model does it by itself."""
+    own = "(default: the model's own, or"
+    add("--temperature", type=float, help=f"codes: 0 for the likeliest {own} 0)")
+    add(
+        "--top_k",
+        type=_numbers,
+        metavar="K[,K]",
+        help=f"codes: so many may come, or semantic,pixel; 0 for all {own} 0)",
+    )
+    add("--top_p", type=float, help=f"codes: those up to this share of the probability {own} 1)")
+    add("--token_guidance", type=float, help=f"codes: over 1, away from what no words give {own} 1)")
     add("--limit", type=int, default=0, help="codes: ids of a picture at most (default: 0, what it takes)")
     add("--repair", action="store_true", help="codes: a picture that --limit cut short repeats its last code")
+
+
+def _numbers(listed: str) -> Any:
+    """A number, or of A,B settings of semantic and of pixel codes: [1, kinds]."""
+    values = [int(x) for x in listed.split(",")]
+    if len(values) > 2:
+        raise argparse.ArgumentTypeError(f"{listed}: expected K, or K,K of semantic and of pixel codes.")
+    return values[0] if len(values) == 1 else ((0, *values),)
 
 
 def sampling_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -109,13 +123,15 @@ def at_least(args: argparse.Namespace, **least: int) -> None:
 
 
 def settings(args: argparse.Namespace, options: Mapping[str, str]) -> dict[str, Any]:
-    """{setting of inference.decode.sampling: value}; options: {setting: option that sets it}. Raises: UserError."""
+    """{setting of inference.decode.sampling: value} of what is given; options: {setting: option that sets it}.
+
+    Raises: UserError."""
     from focus_jax.inference import decode
 
-    found = {name: getattr(args, option) for name, option in options.items()}
-    for name, option in options.items():
-        decode.check_setting(name, found[name], f"--{option}={found[name]}")
-    return found
+    given = {name: value for name, option in options.items() if (value := getattr(args, option)) is not None}
+    for name, value in given.items():
+        decode.check_setting(name, value, f"--{options[name]}={value}")
+    return given
 
 
 def edit_options(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:

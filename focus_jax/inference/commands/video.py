@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> None:
     found = model.segment_video(pictures, asked)
     changed = None
     if args.edit:
+        how["sampling"] = model.drawer.own("editing") | how["sampling"]
         changed = done(model, pictures, found.ids > 0, args.edit, seed=args.seed, **(how | options))
     output.mkdir(parents=True, exist_ok=True)
     told = {"checkpoint": model.label, "asked": {given: getattr(args, given)}, "names": found.names}
