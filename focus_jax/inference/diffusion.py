@@ -121,6 +121,7 @@ class Diffuser:
         """
         options, rows, (h, w) = options or Options(), len(seeds), self.latents(size)
         check_seeds(list(seeds))
+        self._check_tile(options.tile)
         plan = noise_schedule.plan(
             self.stage.schedule, options.scheduler, options.steps, spacing=options.spacing, offset=options.offset,
             eta=options.eta, room=ROOM,
@@ -165,14 +166,17 @@ class Diffuser:
                     show(stop, self._pictured(state.before, options.tile))
             return self._pictured(state.x, options.tile)
 
+    def _check_tile(self, tile: int) -> None:
+        stride = self.stage.vae.stride
+        if tile and (tile % stride or tile < 4 * stride):
+            raise UserError(f"tile: {tile} pixels, expected 0 or a multiple of {stride} from {4 * stride} on.")
+
     def _pictured(self, x: jax.Array, tile: int) -> np.ndarray:
         """Latents [B, h, w, C] as pictures uint8, in squares of `tile` pixels where that is not 0."""
         run = lambda x: np.asarray(self._picture(self.model.params, jnp.asarray(x)))
         if not tile:
             return run(x)
         stride = self.stage.vae.stride
-        if tile % stride or tile < 4 * stride:
-            raise UserError(f"tile: {tile} pixels, expected a multiple of {stride} from {4 * stride} on.")
         size = tile // stride
         return np.round(tiled(run, np.asarray(x), size, max(1, size // 4), stride)).astype(np.uint8)
 

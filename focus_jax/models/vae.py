@@ -164,32 +164,35 @@ def tiled(run: Callable[[np.ndarray], np.ndarray], x: np.ndarray, tile: int, ove
     """run on squares of a map too large for it, [B, H, W, C] -> [B, H scale, W scale, C'], blended where they overlap.
 
     Args:
-      run: [B, tile, tile, C] -> [B, tile scale, tile scale, C'], the same size for all squares. tile, overlap: in
-        positions of x. scale: how many positions of the result one of x is, on a side; 1/8 of a VAE's encoder.
+      run: [B, h, w, C] -> [B, h scale, w scale, C'], of one size for all squares. tile, overlap: in positions of x.
+        scale: how many positions of the result one of x is, on a side; 1/8 of a VAE's encoder.
 
-    A map that fits in one square goes through run as it is. Norms see one square only, so that the result is not that
-    of the whole map; the wider the overlap, the less a seam shows. Raises: UserError.
+    A side shorter than the tile is not cut, so that a map that fits goes through run as it is. Norms see one square
+    only, so that the result is not that of the whole map; the wider the overlap, the less a seam shows.
+    Raises: UserError.
     """
     unit = max(1, round(1 / scale))
     if not 0 < overlap < tile or any(n % unit for n in (tile, overlap, *x.shape[1:3])):
         told = f"tile {tile}, overlap {overlap} and {x.shape[1]} x {x.shape[2]} positions"
         raise UserError(f"tile: {told}, expected 0 < overlap < tile and multiples of {unit}.")
-    if x.shape[1] <= tile and x.shape[2] <= tile:
+    height, width = (min(tile, n) for n in x.shape[1:3])
+    if (height, width) == x.shape[1:3]:
         return run(x)
-    if min(x.shape[1:3]) < tile:
-        raise UserError(f"tile: {tile} does not fit in {x.shape[1]} x {x.shape[2]}, expected less.")
     size = lambda n: round(n * scale)
+
+    def ramp(length: int) -> np.ndarray:
+        rising = np.minimum(np.arange(size(length)) + 1, size(overlap))
+        return np.minimum(rising, rising[::-1]) / size(overlap)
+
     out = weight = None
-    ramp = np.minimum(np.arange(size(tile)) + 1, size(overlap))
-    ramp = np.minimum(ramp, ramp[::-1]) / size(overlap)
-    blend = (ramp[:, None] * ramp[None])[None, :, :, None]
-    for top in _starts(x.shape[1], tile, overlap, scale):
-        for left in _starts(x.shape[2], tile, overlap, scale):
-            part = np.asarray(run(x[:, top : top + tile, left : left + tile]), np.float32)
+    blend = (ramp(height)[:, None] * ramp(width)[None])[None, :, :, None]
+    for top in _starts(x.shape[1], height, overlap, scale):
+        for left in _starts(x.shape[2], width, overlap, scale):
+            part = np.asarray(run(x[:, top : top + height, left : left + width]), np.float32)
             if out is None:
                 shape = x.shape[0], size(x.shape[1]), size(x.shape[2]), part.shape[-1]
                 out, weight = np.zeros(shape, np.float32), np.zeros((1, *shape[1:3], 1), np.float32)
-            rows, columns = (slice(size(n), size(n) + size(tile)) for n in (top, left))
+            rows, columns = (slice(size(n), size(n) + size(length)) for n, length in ((top, height), (left, width)))
             out[:, rows, columns] += blend * part
             weight[:, rows, columns] += blend
     assert out is not None and weight is not None

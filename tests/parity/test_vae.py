@@ -90,6 +90,21 @@ def test_variances_are_cut():
     assert float(Latents(jnp.zeros((1, 2, 2, 4)), jnp.zeros((1, 2, 2, 4))).divergence()[0]) == 0.0
 
 
+@pytest.mark.parametrize(("height", "width"), [(6, 34), (34, 6), (3, 40), (12, 13), (30, 30)])
+def test_tiles_are_cut_to_the_map(height, width):
+    """A side shorter than the tile is one stretch of its own length."""
+    x = np.random.default_rng(7).standard_normal((2, height, width, 4)).astype(np.float32)
+    shapes = []
+
+    def local(x):
+        shapes.append(x.shape[1:3])
+        return np.repeat(np.repeat(x[..., :3], 4, 1), 4, 2)
+
+    found = tiled(local, x, 12, 4, 4)
+    assert set(shapes) == {(min(height, 12), min(width, 12))} and len(shapes) > 1
+    np.testing.assert_allclose(found, local(x), atol=1e-5)
+
+
 @pytest.mark.slow
 def test_tiles():
     """A map that fits is run as it is; with a network that looks at no neighbour tiles make no difference."""

@@ -283,6 +283,24 @@ def test_previews_do_not_change_what_is_drawn(model, codes):
     np.testing.assert_array_equal(shown, draw(model, codes, steps=5))
 
 
+def test_tiles(model, monkeypatch):
+    """A tile that cannot be is told before anything is drawn; one that is larger than a side is cut to it."""
+    diffuser, shapes = Diffuser(model), []
+    monkeypatch.setattr(diffuser, "_steps", None)
+    for tile in (10, 12, -16):
+        with pytest.raises(UserError, match=f"tile: {tile} pixels, expected 0 or a multiple of 4 from 16 on"):
+            diffuser(None, (SIDE, SIDE), seeds=[0], options=Options(tile=tile))
+
+    def local(params, x):
+        shapes.append(x.shape[1:3])
+        return np.repeat(np.repeat(np.asarray(x)[..., :3], 4, 1), 4, 2)
+
+    monkeypatch.setattr(diffuser, "_picture", local)
+    latents = np.arange(6 * 16 * 4).reshape(1, 6, 16, 4) % 251
+    np.testing.assert_array_equal(diffuser._pictured(latents, 32), diffuser._pictured(latents, 0))
+    assert shapes == [(6, 8)] * 3 + [(6, 16)]
+
+
 def test_arrays_that_a_file_gave_compile_no_second_program(model, codes):
     held = jax.device_put(model.params, jax.devices()[0])  # committed, as restored ones are
     diffuser = Diffuser(Model(model.config, model.stage, held, {"unet": "0"}, "file", None))
