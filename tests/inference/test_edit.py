@@ -140,6 +140,10 @@ def test_redraw_is_drawn_as_edits_are(model, pictures):
     masks = np.stack([half((48, 48)) > 0] * COUNT)
     found, plain = (model.redraw(pictures, m, seeds=[0, 1], **OPTIONS) for m in (masks, None))
     assert found.shape == pictures.shape and (found != plain).any()
+    # With a guidance of its own the mask is a third pass: without it as if there were none, at 1 as it is.
+    by = lambda x: model.redraw(pictures, masks, seeds=[0, 1], mask_guidance=x, **OPTIONS).astype(int)
+    assert np.abs(by(0.0) - plain).max() <= 1 and np.abs(by(1.0) - found).max() <= 1
+    assert np.abs(by(4.0) - found).max() > 1
 
 
 @pytest.mark.slow
@@ -268,6 +272,7 @@ def test_clips_out(model, says, cli, tmp_path):
         (["--instruction=remove this", "--point=90,1"], "90"),
         (["--instruction=remove this", "--feather=-1"], "feather: -1, expected 0 or more"),
         (["--instruction=remove this", "--seed=-1"], "--seed=-1: expected at least 0"),
+        (["--instruction=remove this", "--mask_guidance=-1"], "mask_guidance: -1.0, expected 0 or more"),
         (["--instruction=remove this", "--top_p=0"], "--top_p=0.0: expected a share"),
     ],
 )

@@ -101,7 +101,7 @@ def arguments(add: Callable[..., Any]) -> None:
     add("--force", action="store_true", help="do also what means nothing in the picture")
     shared.composite_arguments(add)
     add("--format", choices=("png", "jpg"), default="png", help="of the result (default: png)")
-    shared.decoder_arguments(add)
+    shared.decoder_arguments(add, masks=True)
     shared.sampling_arguments(add)
     add("--seed", type=int, default=0, help="of codes and noise (default: 0)")
     add("--weights", choices=("ema", "raw"), default="ema", help="averaged parameters where there are some, or raw")

@@ -52,17 +52,20 @@ def opened(path: str) -> Any:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}).") from error
 
 
-OF_DIFFUSION = ("steps", "guidance", "scheduler", "spacing", "rescale", "eta", "tile")
+OF_DIFFUSION = ("steps", "guidance", "mask_guidance", "scheduler", "spacing", "rescale", "eta", "tile")
 OF_SAMPLING = {"temperature": "temperature", "top_k": "top_k", "top_p": "top_p"}  # setting: option
 
 
-def decoder_arguments(add: Callable[..., Any], default: str = "diffusion") -> None:
-    """What draws codes, and how."""
+def decoder_arguments(add: Callable[..., Any], default: str = "diffusion", masks: bool = False) -> None:
+    """What draws codes, and how; masks: whether under masks."""
     told = default or "diffusion where the checkpoint has it"
     add("--decoder", choices=("tokenizer", "diffusion"), default=default, help=f"what draws (default: {told})")
     add("--twice", action="store_true", help="diffusion: at twice the size of the codes")
     add("--steps", type=int, default=30, help="diffusion: of the scheduler (default: 30)")
     add("--guidance", type=float, default=1.5, help="diffusion: 1 for none (default: 1.5)")
+    if masks:
+        told = "diffusion: how much the mask counts: 0 not at all, 1 as it was taught; it costs a third pass a step"
+        add("--mask_guidance", type=float, metavar="X", help=f"{told} (default: as much as the codes, by --guidance)")
     add("--scheduler", default="ddim", help="diffusion: ddim, ddpm, euler, euler_ancestral, dpm_solver (default: ddim)")
     add("--spacing", default="leading", help="diffusion: leading, trailing, linspace (default: leading)")
     add("--rescale", type=float, default=0.0, help="diffusion: share of guided deviations brought back (default: 0)")
@@ -78,8 +81,8 @@ def composite_arguments(add: Callable[..., Any]) -> None:
 
 
 def diffusion_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Those of inference.diffusion.Options."""
-    return {name: getattr(args, name) for name in OF_DIFFUSION}
+    """Those of inference.diffusion.Options that the command has."""
+    return {name: getattr(args, name) for name in OF_DIFFUSION if hasattr(args, name)}
 
 
 def sampling_arguments(add: Callable[..., Any]) -> None:

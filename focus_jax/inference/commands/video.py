@@ -81,7 +81,7 @@ def arguments(add: Callable[..., Any]) -> None:
     add("--frame", type=int, default=0, metavar="N", help="the frame that --mask marks (default: 0)")
     add("--edit", default="", metavar="TEXT", help="what to do to what is found")
     shared.composite_arguments(add)
-    shared.decoder_arguments(add)
+    shared.decoder_arguments(add, masks=True)
     shared.sampling_arguments(add)
     add("--seed", type=int, default=0, help="edit: of codes and noise, the same in every frame (default: 0)")
     add("--weights", choices=("ema", "raw"), default="ema", help="averaged parameters where there are some, or raw")
