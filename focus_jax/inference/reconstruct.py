@@ -58,6 +58,21 @@ def by_tokenizer(model: Any) -> Draw:
     return lambda codes, bucket, names: model.decode(codes, bucket)
 
 
+def by_diffusion(
+    model: Any, scale: int, seeds: int | Sequence[int], show: Callable[..., None] | None = None, **options: Any
+) -> Draw:
+    """Drawing by the diffusion decoder at `scale` times the size of the codes. seeds: one for every picture, so that
+    none depends on what it is drawn with, or one each; show: called with steps, pictures and names; options: of
+    inference.diffusion.Options."""
+
+    def draw(codes: dict[str, np.ndarray], bucket: buckets.Bucket, names: Sequence[str]) -> np.ndarray:
+        size, each = (scale * bucket[0], scale * bucket[1]), np.broadcast_to(seeds, len(names))
+        told = None if show is None else lambda step, pictures: show(step, pictures, names)
+        return model.diffuse(codes, size, seeds=each, show=told, **options)
+
+    return draw
+
+
 def buckets_of(config: Any) -> list[buckets.Bucket]:
     """The picture sizes of a run's last phase."""
     return list(dict.fromkeys((s["height"], s["width"]) for s in config.data.phases[-1]["streams"]))
