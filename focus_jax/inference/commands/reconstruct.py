@@ -59,12 +59,9 @@ def run(args: argparse.Namespace) -> None:
     refused: list[str] = []
 
     def each():
-        for name, file in stored.items():
-            try:
-                yield lib.from_codes(model, name, file, draw)
-            except UserError as error:
-                refused.append(str(error))
-        yield from lib.reconstruct(model, lib.fitting(pictures, among, refused), args.batch, draw)
+        size = lambda files: min(args.batch, len(files))  # few files are no reason to draw some of them again
+        yield from lib.from_codes(model, stored, size(stored), refused, draw)
+        yield from lib.reconstruct(model, lib.fitting(pictures, among, refused), size(pictures), draw)
 
     done: list[dict[str, Any]] = []
     for found in progress("reconstruct", each(), len(files), "files"):
