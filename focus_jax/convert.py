@@ -57,7 +57,9 @@ mask2former_detectron2 (both decoders in transformers' or detectron2's names; ba
 of more queries than the network has the first are taken), convnext (transformers' ConvNextBackbone),
 convnext_classifier (its ConvNextForImageClassification), convnext_timm (timm, or the trunk of open_clip's), sdxl_unet
 and sdxl_vae (diffusers' files), sdxl_unet_original and sdxl_vae_original (out of SDXL's single file, the rest of it
-passed over; a UNet of 4 input channels is filled up with zeros for the codes), clip (CLIPModel's towers) and dino
+passed over; a UNet of 4 input channels is filled up with zeros for the codes; one of more knows codes, but ILLUME+'s
+only 12 of our 22 sizes, which no file says: --config with --config.model.decoder.known=12 does, and the others are then
+refused; leave it at 22 to train them), clip (CLIPModel's towers) and dino
 (ViT-S/16), which evaluate --config.clip and --config.dino read. The two ConvNeXts without output maps
 hold no norms of those: these are set to one and zero, and counted.
 Sources: .safetensors, or torch's .pth, .pt, .bin, .ckpt, read without torch and without running code from the file; a
@@ -133,6 +135,8 @@ def _import(args: argparse.Namespace) -> None:
         print(f"{source}: {len(ours)} arrays, {sum(x.size for x in ours.values()):,} numbers{fixed}{passed}")
         if zeros := table.widened(theirs, ours_shapes):
             print(f"{source}: {', '.join(zeros)} is wider here than in the file, the rest is zero")
+        elif any(ours[path].shape[axis] > count for path, axis, count in table.wider):
+            print(f"{source}: {sdxl.KNOWN}")
         if llm:
             about |= llm.about
             print(f"{source}: {llm.fit(ours, args.seed)}")

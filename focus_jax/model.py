@@ -254,11 +254,21 @@ class Model(Diffusion):
 
         return codes_fingerprint(self.config.model.tokenizer, self.params["tokenizer"])
 
-    def reconstruct(self, images: np.ndarray, high: np.ndarray | None = None) -> np.ndarray:
+    def reconstruct(
+        self, images: np.ndarray, high: np.ndarray | None = None, *, decoder: str = "tokenizer", **options: Any
+    ) -> np.ndarray:
         """Encodes, quantises and decodes uint8 [B, H, W, 3] (or one [H, W, 3]); returns the same shape and dtype.
 
-        H and W must be multiples of the tokenizer's stride. high: as in `encode`. Raises: UserError.
+        decoder: "tokenizer", whose H and W must be multiples of its stride, or "diffusion" for pictures of any size,
+        with the options of `diffusion_reconstruct`. high: as in `encode`, of the tokenizer. Raises: UserError.
         """
+        if decoder == "diffusion":
+            if high is not None:
+                raise UserError("high: given, expected none with decoder 'diffusion', which makes it of the images.")
+            return self.diffusion_reconstruct(images, **options)
+        if decoder != "tokenizer" or options:
+            told = f"{', '.join(options)}: " if options else ""
+            raise UserError(f"{told}decoder: {decoder!r}, expected 'tokenizer', without options, or 'diffusion'.")
         return self._like(images, self._run("reconstruct", *self._check(images, high)))
 
     def encode(self, images: np.ndarray, high: np.ndarray | None = None) -> dict[str, np.ndarray]:

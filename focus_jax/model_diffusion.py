@@ -100,6 +100,28 @@ class Diffusion:
         found = self.diffuse(self.encode(low, images), size, seeds=seeds, masks=masks, **options)
         return found[0] if np.ndim(given) == 3 else found
 
+    def diffusion_reconstruct(
+        self, images: np.ndarray, *, scale: int = 1, seeds: int | Sequence[int] = 0, **options: Any
+    ) -> np.ndarray:
+        """Pictures uint8 [B, H, W, 3] (or one) of any size through their codes and the diffusion decoder, same shape:
+        as `infer reconstruct`, in the bucket of the nearest aspect ratio, padded, and back at their own size.
+
+        scale: times the codes' size at which it draws, 1 or 2; seeds: one for all or one each; options: fields of
+        inference.diffusion.Options. Raises: UserError, DataError for pictures that are too small or too long.
+        """
+        from focus_jax.inference import reconstruct as lib
+        from focus_jax.inference.draw import check
+
+        check("diffusion", scale, options)
+        given, images = images, pictures("images", images)
+        if np.ndim(seeds) and np.size(seeds) != len(images):
+            raise UserError(f"seeds: {np.size(seeds)} for {len(images)} images, expected one for all or one each.")
+        fit = transforms.fit(images.shape[1], images.shape[2], self.drawn_sizes(scale), "images")
+        rows = [(str(i), Image.fromarray(x), fit) for i, x in enumerate(images)]
+        draw = lib.by_diffusion(self, scale, seeds, **options)
+        found = np.stack([one.picture for one in lib.reconstruct(self, rows, len(rows), draw)])
+        return found[0] if np.ndim(given) == 3 else found
+
     @functools.cached_property
     def _diffuser(self) -> Any:
         from focus_jax.inference.diffusion import Diffuser

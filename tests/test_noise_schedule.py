@@ -181,8 +181,10 @@ def test_guidance():
 
 def test_offset_noise_shifts_a_picture_as_a_whole():
     noise = jnp.zeros((3, 4, 5, 2))
-    shifted = ns.offset_noise(jax.random.key(0), noise, 0.05)
+    keys = jax.random.split(jax.random.key(0), 3)
+    shifted = ns.offset_noise(keys, noise, 0.05)
     assert jnp.ptp(shifted, axis=(1, 2)).max() == 0.0 and len(jnp.unique(shifted)) == 6
+    np.testing.assert_array_equal(ns.offset_noise(keys[1:], noise[1:], 0.05), shifted[1:])  # each by its own key
 
 
 @pytest.mark.parametrize(

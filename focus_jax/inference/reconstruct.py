@@ -58,6 +58,21 @@ def by_tokenizer(model: Any) -> Draw:
     return lambda codes, bucket, names: model.decode(codes, bucket)
 
 
+def by_diffusion(
+    model: Any, scale: int, seeds: int | Sequence[int], show: Callable[..., None] | None = None, **options: Any
+) -> Draw:
+    """Drawing by the diffusion decoder at `scale` times the size of the codes. seeds: one for every picture, so that
+    none depends on what it is drawn with, or one each; show: called with steps, pictures and names; options: of
+    inference.diffusion.Options."""
+
+    def draw(codes: dict[str, np.ndarray], bucket: buckets.Bucket, names: Sequence[str]) -> np.ndarray:
+        size, each = (scale * bucket[0], scale * bucket[1]), np.broadcast_to(seeds, len(names))
+        told = None if show is None else lambda step, pictures: show(step, pictures, names)
+        return model.diffuse(codes, size, seeds=each, show=told, **options)
+
+    return draw
+
+
 def buckets_of(config: Any) -> list[buckets.Bucket]:
     """The picture sizes of a run's last phase."""
     return list(dict.fromkeys((s["height"], s["width"]) for s in config.data.phases[-1]["streams"]))
@@ -75,25 +90,27 @@ def reconstruct(
     Yields: a Reconstruction each, in the order in which buckets fill up.
     """
     draw = draw or by_tokenizer(model)
-    waiting: dict[buckets.Bucket, list[tuple[str, Fit, np.ndarray, np.ndarray | None]]] = {}
-    for name, image, fit in pictures:
-        canvas = fit.canvas(image)
-        rows = waiting.setdefault(fit.bucket, [])
-        rows.append((name, fit, canvas, fit.canvas(image, model.high) if model.high else None))
+    high = lambda image, fit: fit.canvas(image, model.high) if model.high else None
+    given = ((name, fit, fit.canvas(image), high(image, fit)) for name, image, fit in pictures)
+    for rows, filled in _batches(given, batch_size):
+        images = np.stack([row[2] for row in filled])
+        codes = model.encode(images, np.stack([row[3] for row in filled]) if model.high else None)
+        back = draw(codes, rows[0][1].bucket, [row[0] for row in filled])
+        for i, (name, fit, canvas, _) in enumerate(rows):
+            yield Reconstruction(name, fit, {k: x[i] for k, x in codes.items()}, fit.back(back[i]), back[i], canvas)
+
+
+def _batches(given: Iterable[tuple], batch_size: int) -> Iterator[tuple[list[tuple], list[tuple]]]:
+    """Rows (name, Fit, ...) of one bucket, and the same filled up with the last one, so that batches have one shape."""
+    waiting: dict[buckets.Bucket, list[tuple]] = {}
+    for row in given:
+        rows = waiting.setdefault(row[1].bucket, [])
+        rows.append(row)
         if len(rows) == batch_size:
-            yield from _batch(model, waiting.pop(fit.bucket), batch_size, draw)
+            del waiting[row[1].bucket]
+            yield rows, rows
     for rows in waiting.values():
-        yield from _batch(model, rows, batch_size, draw)
-
-
-def _batch(model: Any, rows: list, batch_size: int, draw: Draw) -> Iterator[Reconstruction]:
-    """Rows of one bucket, filled up with the last one so that every batch has one shape."""
-    filled = rows + rows[-1:] * (batch_size - len(rows))
-    images = np.stack([row[2] for row in filled])
-    codes = model.encode(images, np.stack([row[3] for row in filled]) if model.high else None)
-    back = draw(codes, rows[0][1].bucket, [row[0] for row in filled])
-    for i, (name, fit, canvas, _) in enumerate(rows):
-        yield Reconstruction(name, fit, {k: x[i] for k, x in codes.items()}, fit.back(back[i]), back[i], canvas)
+        yield rows, rows + rows[-1:] * (batch_size - len(rows))
 
 
 # ------------------------------------------------------------------------------------------------------ files of codes
@@ -105,9 +122,34 @@ def save_codes(path: epath.PathLike, found: Reconstruction, fingerprint: str) ->
     epath.Path(path).write_bytes(buffer.getvalue())
 
 
-def from_codes(model: Any, name: str, path: epath.PathLike, draw: Draw | None = None) -> Reconstruction:
-    """The picture of a file by `save_codes`; draw: default by_tokenizer. Raises: UserError for another file or another
-    tokenizer's codes."""
+def from_codes(
+    model: Any, files: Mapping[str, epath.PathLike], batch_size: int, refused: list[str], draw: Draw | None = None
+) -> Iterator[Reconstruction]:
+    """The pictures of files by `save_codes`; batch_size, draw: as of `reconstruct`. A sentence on each that cannot be
+    read or drawn is added to `refused`."""
+    draw = draw or by_tokenizer(model)
+
+    def read() -> Iterator[tuple]:
+        for name, path in files.items():
+            try:
+                yield name, *read_codes(model, path)
+            except UserError as error:
+                refused.append(str(error))
+
+    for rows, filled in _batches(read(), batch_size):
+        codes = {branch: np.stack([row[2][branch] for row in filled]) for branch in rows[0][2]}
+        try:
+            back = draw(codes, rows[0][1].bucket, [row[0] for row in filled])
+        except UserError as error:
+            refused += [f"{files[row[0]]}: {error}" for row in rows]
+            continue
+        for (name, fit, own), canvas in zip(rows, back):
+            yield Reconstruction(name, fit, own, fit.back(canvas), canvas, None)
+
+
+def read_codes(model: Any, path: epath.PathLike) -> tuple[Fit, dict[str, np.ndarray]]:
+    """(where its picture goes, codes int32 [h, w] by branch) of a file by `save_codes`. Raises: UserError for another
+    file, another tokenizer's codes or such as are not of its bucket."""
     try:
         with np.load(io.BytesIO(epath.Path(path).read_bytes()), allow_pickle=False) as file:
             held = {key: file[key] for key in file.files}
@@ -125,10 +167,9 @@ def from_codes(model: Any, name: str, path: epath.PathLike, draw: Draw | None = 
         raise UserError(f"{path}: size {size}, bucket {bucket} and inside {inside} do not belong together.")
     try:
         model.checked_codes(held, bucket)
-        (canvas,) = (draw or by_tokenizer(model))({k: x[None] for k, x in held.items()}, bucket, [name])
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    return Reconstruction(name, fit, held, fit.back(canvas), canvas, None)
+    return fit, held
 
 
 # ------------------------------------------------------------------------------------------------------------- pictures

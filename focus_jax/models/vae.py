@@ -168,7 +168,8 @@ def tiled(run: Callable[[np.ndarray], np.ndarray], x: np.ndarray, tile: int, ove
         scale: how many positions of the result one of x is, on a side; 1/8 of a VAE's encoder.
 
     A side shorter than the tile is not cut, so that a map that fits goes through run as it is. Norms see one square
-    only, so that the result is not that of the whole map; the wider the overlap, the less a seam shows. Raises: UserError.
+    only, so that the result is not that of the whole map; the wider the overlap, the less a seam shows.
+    Raises: UserError.
     """
     unit = max(1, round(1 / scale))
     if not 0 < overlap < tile or any(n % unit for n in (tile, overlap, *x.shape[1:3])):

@@ -120,10 +120,11 @@ def loss_weights(
     return of_sample / {"sample": 1.0, "epsilon": jnp.maximum(snr, 1e-20), "v": snr + 1.0}[prediction]
 
 
-def offset_noise(key: jax.Array, noise: jax.Array, strength: float) -> jax.Array:
-    """Noise [B, h, w, C] that is also shifted by picture and channel, so that dark and bright pictures are learnt."""
-    shift = jax.random.normal(key, (noise.shape[0], 1, 1, noise.shape[-1]), noise.dtype)
-    return noise + strength * shift
+def offset_noise(keys: jax.Array, noise: jax.Array, strength: float) -> jax.Array:
+    """Noise [B, h, w, C] that is also shifted by picture, of which each has a key [B], and channel, so that dark and
+    bright pictures are learnt."""
+    shifts = jax.vmap(lambda key: jax.random.normal(key, (1, 1, noise.shape[-1]), noise.dtype))(keys)
+    return noise + strength * shifts
 
 
 # ----------------------------------------------------------------------------------------------------------- sampling

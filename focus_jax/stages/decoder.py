@@ -275,8 +275,7 @@ class Stage:
         z = jax.lax.stop_gradient(latents.sample(normal(0))) * self.vae.scale
         noise = normal(1)
         if self.loss.offset_noise:
-            shifts = jax.vmap(lambda k: jax.random.normal(k[4], (1, 1, shape[-1])))(keys)
-            noise = noise + self.loss.offset_noise * shifts
+            noise = noise_schedule.offset_noise(keys[:, 4], noise, self.loss.offset_noise)
         t = times
         if t is None:
             t = jax.vmap(lambda k: jax.random.randint(k[2], (), 0, self.schedule.steps))(keys)

@@ -159,6 +159,8 @@ def vae_shapes(config: Any = None) -> dict[str, Shape]:
     return module_shapes(VAE_PART, model, (1, model.stride, model.stride, 3))
 
 
+# What an import says of a UNet with codes: of which sizes it was taught, its file does not tell.
+KNOWN = "knows codes; ILLUME+'s draws 12 of our 22 sizes, to refuse the others takes config.model.decoder.known=12"
 _CODES = tuple((path, *more) for path, more in WIDER.items())
 UNET = Table("sdxl_unet", (UNET_PART,), _diffusers_unet(), unet_shapes, wider=_CODES)
 UNET_ORIGINAL = Table(

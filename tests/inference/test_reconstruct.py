@@ -92,7 +92,7 @@ def test_codes_from_a_file(folder, tmp_path):
     for r in lib.reconstruct(model, lib.fitting(lib.listed([str(folder)]), BUCKETS, []), batch_size=3):
         file = tmp_path / f"x{lib.CODES}"
         lib.save_codes(file, r, model.codes_fingerprint)
-        again = lib.from_codes(model, r.name, file)
+        (again,) = lib.from_codes(model, {r.name: file}, 1, [])
         np.testing.assert_array_equal(again.picture, r.picture)
         assert again.original is None and again.psnr is None and again.fit == r.fit
     held = dict(np.load(file))
@@ -100,7 +100,7 @@ def test_codes_from_a_file(folder, tmp_path):
     def refused(words, **changes):
         np.savez(tmp_path / "bad.npz", **{k: v for k, v in (held | changes).items() if v is not None})
         with pytest.raises(UserError, match=words):
-            lib.from_codes(model, "bad", tmp_path / "bad.npz")
+            lib.read_codes(model, tmp_path / "bad.npz")
 
     refused("codes of the tokenizer aaaa, expected those of 0123456789abcdef, which echo holds", fingerprint="aaaa")
     refused("bad.npz: codes: expected pixel codes from 0 to 255, found -1", pixel=held["pixel"] * 0 - 1)
@@ -114,7 +114,34 @@ def test_codes_from_a_file(folder, tmp_path):
     for data in (b"PK no archive", whole[: len(whole) // 2], whole[:middle] + b"\xff" * 40 + whole[middle + 40 :], b""):
         (tmp_path / "bad.npz").write_bytes(data)
         with pytest.raises(UserError, match="is no file of codes"):
-            lib.from_codes(model, "bad", tmp_path / "bad.npz")
+            lib.read_codes(model, tmp_path / "bad.npz")
+
+
+def test_files_of_codes_are_drawn_in_batches(folder, tmp_path):
+    """Of one bucket and one shape; a file that cannot be read or drawn does not keep others from it."""
+    model, files, calls, refused = Echo(), {}, [], []
+    for r in lib.reconstruct(model, lib.fitting(lib.listed([str(folder)]), BUCKETS, []), batch_size=3):
+        for name in (r.name, f"{r.name}2"):
+            files[name] = tmp_path / f"{name.replace('/', '-')}{lib.CODES}"
+            lib.save_codes(files[name], r, model.codes_fingerprint)
+    files["broken"] = tmp_path / f"broken{lib.CODES}"
+    files["broken"].write_bytes(b"")
+
+    def draw(codes, bucket, names):
+        calls.append((bucket, codes["pixel"].shape, tuple(names)))
+        if bucket == (32, 16):
+            raise UserError("size: cannot be drawn.")
+        return model.decode(codes, bucket)
+
+    found = {r.name: r for r in lib.from_codes(model, files, 3, refused, draw)}
+    assert refused[0].startswith(f"{files['broken']}: is no file of codes")
+    assert refused[1:] == [f"{files[name]}: size: cannot be drawn." for name in ("tall", "tall2")]
+    assert set(found) == set(files) - {"broken", "tall", "tall2"}
+    # 2 x 2 pictures of (16, 16), 2 x 2 of (16, 32), 2 of (32, 16), three at a time
+    assert len(calls) == 5 and all(shape == (3, bucket[0] // 4, bucket[1] // 4) for bucket, shape, _ in calls)
+    for name, r in found.items():
+        (alone,) = lib.from_codes(model, {name: files[name]}, 1, [])
+        np.testing.assert_array_equal(r.picture, alone.picture)
 
 
 def test_inputs(folder, tmp_path):

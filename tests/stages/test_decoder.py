@@ -15,6 +15,7 @@ from data_pipelines.world.examples import World
 from focus_jax.errors import UserError
 from focus_jax.inference.diffusion import Diffuser, Options
 from focus_jax.model import Model
+from focus_jax.ops import noise_schedule
 from focus_jax.stages import autoencoder, decoder
 from focus_jax.training import config as config_lib
 from focus_jax.training.parts import flatten, unflatten
@@ -381,6 +382,40 @@ def test_the_stand_in_knows_no_codes():
     assert np.isfinite(loss(run, run.params, batch_of(run.streams[0])))
     with pytest.raises(UserError, match="this model has no tokenizer"):
         model.diffuse({"pixel": np.zeros((1, 4, 4), np.int32)}, (SIDE, SIDE), seeds=[0])
+
+
+def test_offset_noise_shifts_rows_and_channels():
+    """By a constant each, in what is read and in what is to be foretold; every other draw stays."""
+    c = small(config_lib.load("configs/stage0_decoder.py:unet"))
+    batch = {"latents": np.zeros((3, 8, 8, 8), np.float32), "element": np.arange(3, dtype=np.uint32)}
+
+    def noised(strength):
+        c.loss.offset_noise = strength
+        x, _, t, _, target, _ = decoder.Stage(c).noised({}, batch, jax.random.key(0))
+        return x, t, target
+
+    (x, t, target), (shifted, same, other) = noised(0.0), noised(0.05)
+    np.testing.assert_array_equal(t, same)
+    levels = decoder.Stage(c).levels
+    assert c.model.schedule.prediction == "v"
+    for found, times in ((shifted - x, levels.noise[t]), (other - target, levels.signal[t])):
+        shift = np.asarray(found / times[:, None, None, None])
+        np.testing.assert_allclose(shift, np.broadcast_to(shift[:, :1, :1], shift.shape), atol=1e-4)
+        assert len(np.unique(shift[:, 0, 0].round(4))) == 12 and 0.01 < np.abs(shift).mean() < 0.1
+
+
+@pytest.mark.parametrize("space", ["epsilon", "sample", "v"])
+def test_errors_are_weighed_by_their_times(space):
+    """As config.loss says; gamma bounds what times with little noise count."""
+    c = small(config_lib.load("configs/stage0_decoder.py:unet"))
+    t, error, found = jnp.array([0, 300, 700, 999]), jnp.array([1.0, 2.0, 3.0, 4.0]), []
+    for gamma in (0.0, 5.0):
+        c.loss.space, c.loss.min_snr = space, gamma
+        stage = decoder.Stage(c)
+        weights = noise_schedule.loss_weights(stage.levels, c.model.schedule.prediction, t, space=space, min_snr=gamma)
+        found.append(stage.weighed(error, t))
+        np.testing.assert_allclose(found[-1], weights * error, rtol=1e-6)
+    assert (found[1] <= found[0]).all() and (found[1] < found[0]).any()
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bad config fails in one sentence that names the field, before any device works."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import pytest
@@ -22,8 +24,18 @@ LATER = [
     f"ablations.py:{n}{size}" for n in ablations.ABLATIONS if n not in ablations.TOKENIZER for size in ("", "_tiny")
 ]
 SHIPPED = [f"stage1_tokenizer.py:{size}" for size in ("tiny", "long", "full")] + OF_TOKENIZER
+SHIPPED += [f"stage0_decoder.py:{network}" for network in ("vae", "unet")]
+SHIPPED += [f"stage1_decoder.py:{size}" for size in ("tiny", "long", "full", "stored")]
 SHIPPED += ["stage3.py:drawing", "stage4.py:long"]
 SHIPPED += [pytest.param(name, marks=pytest.mark.slow) for name in LATER]
+
+
+@functools.cache
+def groups_of(name):
+    """{path: group} of all parameters of a shipped config."""
+    config = config_lib.load(f"configs/{name}")
+    shapes = parts.flatten(jax.eval_shape(lambda: nn.unbox(stages.create(config).init(jax.random.key(0)))))
+    return parts.assign(shapes, config.assign, config.groups)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -32,11 +44,10 @@ def test_shipped_configs_are_valid(name):
     config = config_lib.load(f"configs/{name}")
     config_lib.validate(config, 64 if name.endswith(("full", *ablations.ABLATIONS)) else 1)
     assert config_lib.digest(config) == config_lib.digest(config_lib.load(f"configs/{name}"))
-    shapes = parts.flatten(jax.eval_shape(lambda: nn.unbox(stages.create(config).init(jax.random.key(0)))))
-    groups = parts.assign(shapes, config.assign, config.groups)
+    groups = groups_of(name)
     frozen = {p for p, group in groups.items() if group == "frozen"}
     assert {parts.part_of(p) for p in frozen} >= {p for p in config.init if p.startswith("tokenizer/")}
-    assert all(any(p.startswith(prefix) for prefix in config.init) for p in shapes)
+    assert all(any(p.startswith(prefix) for prefix in config.init) for p in groups)
 
 
 def test_ablations_leave_out_what_they_say():
@@ -76,6 +87,38 @@ def test_full_recipe_is_the_papers():
     assert config.loss.adversarial_from == 20_000 and config.groups.discriminator.lr == 1e-4
     assert config.groups.semantic.lr == 1e-4 and set(config.loss.weights.values()) == {1.0, 0.5}
     assert {s["high"] for s in config_lib.streams(config)} == {768}
+
+
+def test_full_decoder_recipe_is_the_papers():
+    """FOCUS Table 6 and section 3.5: 150k steps at 512 and 70k at 1024, batch 128, 2e-5 for the UNet alone, whole maps
+    of codes dropped."""
+    config, groups = config_lib.load("configs/stage1_decoder.py"), groups_of("stage1_decoder.py:full")
+    assert [p["steps"] for p in config.data.phases] == [150_000, 70_000]
+    assert {s["batch_size"] for s in config_lib.streams(config)} == {128}
+    assert config.loss.drop.to_dict() == {"all": 0.1, "semantic": 0.0, "pixel": 0.0}
+    assert {name: g.lr for name, g in config.groups.items() if g.trained} == {"unet": 2e-5}
+    assert config.groups.unet.schedule == "constant"
+    assert {p for p, group in groups.items() if group == "unet"} == {p for p in groups if p.startswith("unet/")}
+
+
+@pytest.mark.slow
+def test_full_editing_recipe_is_the_papers():
+    """FOCUS Tables 5 and 6: one epoch of 9.5M examples, 256 pictures a step; of the UNet only where it reads the mask
+    learns."""
+    config, groups = config_lib.load("configs/stage4.py"), groups_of("stage4.py:full")
+    assert [p["steps"] for p in config.data.phases] == [37_000]
+    frames = lambda s: s["batch_size"] * (2 if s["shape_class"] == "clips" else 1)
+    assert {frames(s) for s in config_lib.streams(config)} == {256}
+    rates = {name: g.lr for name, g in config.groups.items() if g.trained}
+    found = {}
+    for path, group in groups.items():
+        part = parts.part_of(path)
+        if part == "unet":
+            part += "/masks" if "_attn_" in path and ("/attn2/" in path or "/norm2/" in path) else "/rest"
+        found.setdefault(part, set()).add(rates.get(group))
+    said = dict.fromkeys(("llm", "fusion_mlp", "projector", "adapter", "mask_tokens"), 2e-5)
+    said |= dict.fromkeys(("mask_decoder", "mask_pixel_decoder", "unet/masks"), 2e-6) | {"mask_guidance": 1e-3}
+    assert found == {part: {said.get(part)} for part in found} and said.keys() < found.keys()
 
 
 def test_overrides_reach_every_depth():

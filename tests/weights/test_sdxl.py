@@ -118,6 +118,21 @@ def test_a_network_without_codes_is_filled_up_with_zeros():
             table.read(source(table), table.shapes(narrow), "file")
 
 
+@pytest.mark.parametrize(("inputs", "said"), [(20, True), (4, False)])
+def test_an_import_tells_of_sizes_that_illume_does_not_know(inputs, said, tmp_path, capsys):
+    from focus_jax import convert
+    from focus_jax.training import config as config_lib
+    from focus_jax.weights import files
+
+    config = config_lib.load("configs/stage1_decoder.py:tiny")
+    assert config.model.unet.inputs == 20
+    config.model.unet.inputs = inputs
+    files.write_weights(tmp_path / "theirs.safetensors", source(sdxl.UNET, config=config), {"format": "pt"})
+    argv = ["import", "--format=sdxl_unet", f"--source={tmp_path / 'theirs.safetensors'}"]
+    convert.main([*argv, f"--output={tmp_path / 'ours.safetensors'}", "--config=configs/stage1_decoder.py:tiny"])
+    assert ("config.model.decoder.known=12" in capsys.readouterr().out) == said
+
+
 def test_imports_fit_the_full_recipe():
     """An import without a config has the very leaves that configs/stage1_decoder.py asks for."""
     import flax.linen as nn

@@ -59,12 +59,9 @@ def run(args: argparse.Namespace) -> None:
     refused: list[str] = []
 
     def each():
-        for name, file in stored.items():
-            try:
-                yield lib.from_codes(model, name, file, draw)
-            except UserError as error:
-                refused.append(str(error))
-        yield from lib.reconstruct(model, lib.fitting(pictures, among, refused), args.batch, draw)
+        size = lambda files: min(args.batch, len(files))  # few files are no reason to draw some of them again
+        yield from lib.from_codes(model, stored, size(stored), refused, draw)
+        yield from lib.reconstruct(model, lib.fitting(pictures, among, refused), size(pictures), draw)
 
     done: list[dict[str, Any]] = []
     for found in progress("reconstruct", each(), len(files), "files"):
@@ -103,22 +100,17 @@ def _diffusion(args: argparse.Namespace, model: Any, output: Any) -> Any:
     """Drawing by the diffusion decoder. Raises: UserError."""
     from PIL import Image
 
-    scale = 2 if args.twice else 1
-    options = shared.diffusion_options(args)
+    from focus_jax.inference import reconstruct as lib
 
-    def draw(codes: Any, bucket: Any, names: Any) -> Any:
-        def show(step: int, pictures: Any) -> None:
-            for name, picture in dict(zip(names, pictures)).items():
-                path = output / f"{name}.step{step:03d}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with path.open("wb") as file:
-                    Image.fromarray(picture).save(file, format="PNG")
+    def show(step: int, pictures: Any, names: Any) -> None:
+        for name, picture in dict(zip(names, pictures)).items():
+            path = output / f"{name}.step{step:03d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as file:
+                Image.fromarray(picture).save(file, format="PNG")
 
-        size = scale * bucket[0], scale * bucket[1]
-        seeds = [args.seed] * len(names)  # a picture's does not depend on what it is drawn with
-        return model.diffuse(codes, size, seeds=seeds, show=show, preview=args.preview, **options)
-
-    return draw
+    options = shared.diffusion_options(args) | {"preview": args.preview}
+    return lib.by_diffusion(model, 2 if args.twice else 1, args.seed, show, **options)
 
 
 def arguments(add: Callable[..., Any]) -> None:
