@@ -103,12 +103,11 @@ def test_full_decoder_recipe_is_the_papers():
 
 @pytest.mark.slow
 def test_full_editing_recipe_is_the_papers():
-    """FOCUS Tables 5 and 6: one epoch of 9.5M examples, 256 pictures a step; of the UNet only where it reads the mask
+    """FOCUS Tables 5 and 6: one epoch of 9.5M examples, 256 rows a step; of the UNet only where it reads the mask
     learns."""
     config, groups = config_lib.load("configs/stage4.py"), groups_of("stage4.py:full")
     assert [p["steps"] for p in config.data.phases] == [37_000]
-    frames = lambda s: s["batch_size"] * (2 if s["shape_class"] == "clips" else 1)
-    assert {frames(s) for s in config_lib.streams(config)} == {256}
+    assert {s["batch_size"] for s in config_lib.streams(config)} == {256}
     rates = {name: g.lr for name, g in config.groups.items() if g.trained}
     found = {}
     for path, group in groups.items():
