@@ -13,7 +13,7 @@ import focus_jax
 from data_pipelines.world import drawing, scenes
 from focus_jax import infer
 from focus_jax.errors import UserError
-from focus_jax.inference import video_edit
+from focus_jax.inference import edit_files, video_edit
 from focus_jax.inference.composite import composite
 from focus_jax.inference.edit import Editor
 from focus_jax.model import Model
@@ -140,6 +140,24 @@ def test_redraw_is_drawn_as_edits_are(model, pictures):
     masks = np.stack([half((48, 48)) > 0] * COUNT)
     found, plain = (model.redraw(pictures, m, seeds=[0, 1], **OPTIONS) for m in (masks, None))
     assert found.shape == pictures.shape and (found != plain).any()
+
+
+def test_what_is_meant_is_told_before_anything_is_written(model, pictures, says, monkeypatch):
+    says("red circle.")
+    monkeypatch.setattr(Editor, "_written", lambda *_: pytest.fail("nothing was told"))
+
+    class Told(Exception):
+        pass
+
+    def before(meant):
+        raise Told(meant)
+
+    with pytest.raises(Told) as found:
+        model.edits(pictures, WORDS, seeds=[0, 1], before=before, **OPTIONS)
+    for one, picture in zip(*found.value.args, pictures, strict=True):
+        assert edit_files.told(one) == "red circle" and one.codes == {} and not one.refused
+        np.testing.assert_array_equal(one.image, picture)
+        np.testing.assert_array_equal(one.mask, half((48, 48)))
 
 
 def test_redraw_refuses_masks_where_mask_tokens_guide(model, pictures, monkeypatch):
