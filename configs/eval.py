@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Benchmarks by name: `python -m focus_jax.evaluate --config=configs/eval.py:NAME --checkpoint=DIR`.
 
-reconstruction          the tokenizer on held-out photographs: PSNR, SSIM, perceptual distance, rFID, codebook usage
+reconstruction          the tokenizer on held-out photographs: PSNR, SSIM, perceptual distance, rFID, codebook usage;
+                        with --config.decoder=diffusion the diffusion decoder instead, in figures of that name
 diffusion               pictures drawn from codes by the diffusion decoder, beside the tokenizer's own
 world_reconstruction    the same on the world, and what the checker reads off the reconstructions
 standins                linear probes on the stand-ins' features at the centres of objects
@@ -88,6 +89,13 @@ def reconstruction() -> ConfigDict:
     # The same with paths clip_pictures/* and dino/* (--format=clip, --format=dino): similarities in those features.
     c.clip = c.dino = ""
     c.shown = 16  # pictures in the report
+    return _decoder(c)
+
+
+def _decoder(c: ConfigDict) -> ConfigDict:
+    """What draws pictures from codes: "" for the tokenizer's own decoder, or "diffusion", which draws with `drawing`
+    (inference.diffusion.Options) from `seed`; its figures are called diffusion_FIGURE."""
+    c.decoder, c.seed, c.drawing = "", 0, ConfigDict({"steps": 30, "guidance": 1.5, "scheduler": "ddim"})
     return c
 
 
@@ -111,7 +119,7 @@ def world_reconstruction() -> ConfigDict:
     c = _world("reconstruction", side=64)
     c.perceptual = c.inception = c.clip = c.dino = ""  # as in reconstruction
     c.probe_scenes = 4_000  # of the split train, on which probes of semantic features learn
-    return c
+    return _decoder(c)
 
 
 def diffusion() -> ConfigDict:

@@ -4,13 +4,15 @@
 
 `.venv/bin/python launch/ablations.py` does every row, a quarter of an hour and its evaluation each on two cores;
 `--rows=mask_tokens,no_names` some of them, with the whole recipe of their stage; `--rows=none` just writes the page.
-Started again it goes on where it stopped. Every row starts from what assets/ ships of the stages before its own.
+Started again it goes on where it stopped, and what a row's report holds is not measured again; to do so, delete the
+row's folder of --report. Every row starts from what assets/ ships of the stages before its own.
 """
 
 import argparse
 import json
 import pathlib
 import sys
+from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -56,9 +58,10 @@ HEAD = """# What each part is worth
 
 Made by launch/ablations.py: tiny recipes of configs/ablations.py on the world, beside the whole recipe of the stage,
 all at the budget `ladder` and from one seed; behind a figure stands its standard error over held-out scenes, which does
-not know how runs of other seeds differ. A row is trained and measured at the stage whose recipe it changes; what later
-stages make of it is not measured. `-`: the benchmark has no such figure of that model. At this size a row tells whether
-the parts work as they should, and little of how they would fare at full size.
+not know how runs of other seeds differ. A row is trained and measured at the stage whose recipe it changes, from what
+assets/ ships of the stages before; later stages are not trained again on it. So a row of stage 1 says what becomes of
+pictures and features, and nothing of answers, masks or edits. `-`: the benchmark has no such figure of that model. At
+this size a row tells whether the parts work as they should, and little of how they would fare at full size.
 """
 
 
@@ -67,6 +70,22 @@ def stage_of(row: str) -> str:
     if row in ablations.TOKENIZER:
         return "stage1_tokenizer"
     return ablations.CHANGES[row][0].__name__.rpartition(".")[2]
+
+
+def unmeasured(report: pathlib.Path, benchmarks: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+    """Of benchmarks (as of MEASURED) those whose figures a row's report folder does not hold."""
+    entry = measured(report)
+    done = entry["benchmarks"] if entry else ()
+    return tuple(one for one in benchmarks if one[0] not in done)
+
+
+def measured(report: pathlib.Path) -> dict[str, Any] | None:
+    """A row's entry of the metrics.json of its report folder; None where there is none."""
+    file = report / "metrics.json"
+    if not file.exists():
+        return None
+    (entry,) = json.loads(file.read_text()).values()
+    return entry
 
 
 def page(figures: dict[str, dict]) -> str:
@@ -111,12 +130,12 @@ def main() -> None:
     for row, config in jobs.items():
         workdir, report = f"{args.runs}/{row}", f"{args.report}/{row}"
         benchmarks, _ = MEASURED[row if row in WHOLE else stage_of(row)]
-        trained(config, workdir, benchmarks, report, "ladder")
-    figures = {}
-    for row in (*WHOLE, *ablations.ABLATIONS):
-        file = ROOT / args.report / row / "metrics.json"
-        if file.exists():
-            (figures[row],) = json.loads(file.read_text()).values()
+        if left := unmeasured(ROOT / report, benchmarks):
+            trained(config, workdir, left, report, "ladder")
+        else:
+            print(f"{row}: its figures are in {report}", flush=True)
+    found = {row: measured(ROOT / args.report / row) for row in (*WHOLE, *ablations.ABLATIONS)}
+    figures = {row: entry for row, entry in found.items() if entry is not None}
     (ROOT / "docs" / "ablations.md").write_text(page(figures))
 
 

@@ -48,7 +48,10 @@ STAGES = {
     ),
     "stage1_decoder": Stage(
         {"ladder": "configs/stage1_decoder.py:tiny", "long": "configs/stage1_decoder.py:long"},
-        (("diffusion", "--config.data.scenes=256"),),
+        (
+            ("diffusion", "--config.data.scenes=256"),
+            ("reconstruction", "--config.decoder=diffusion", "--config.limit=128"),
+        ),
         needs="assets/unet.safetensors",
     ),
     "stage2": Stage(

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page of ablations: every row stands there, what was not run says so."""
 
+import json
+
 from configs import ablations
 from launch import ablations as page
 
@@ -23,3 +25,15 @@ def test_rows_not_run_say_so():
     for row in ablations.ABLATIONS:
         assert f"| {row} |" in text
     assert {page.stage_of(row) for row in ablations.ABLATIONS} == set(page.MEASURED)
+
+
+def test_what_a_row_s_report_holds_is_not_measured_again(tmp_path):
+    benchmarks, _ = page.MEASURED["stage4"]
+    assert page.unmeasured(tmp_path, benchmarks) == benchmarks and page.measured(tmp_path) is None
+    entry = {"benchmarks": {"editing": {}}}
+    (tmp_path / "metrics.json").write_text(json.dumps({"mask_tokens": entry}))
+    assert page.unmeasured(tmp_path, benchmarks) == (("localisation",),) and page.measured(tmp_path) == entry
+    (tmp_path / "metrics.json").write_text(
+        json.dumps({"mask_tokens": {"benchmarks": {"editing": {}, "localisation": {}}}})
+    )
+    assert page.unmeasured(tmp_path, benchmarks) == ()

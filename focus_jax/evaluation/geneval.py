@@ -60,6 +60,7 @@ def own_detector(checked: Checked) -> Detector:
 def colours_by_clip(file: str, folder: str, batch_size: int) -> Colours:
     """Zero-shot as GenEval does; file: imported CLIP; folder: of its tokenizer.json."""
     known: dict[str, np.ndarray] = {}
+    see = networks.clip_network(file, 1)
 
     def colour(thing: np.ndarray, name: str) -> str:
         if name not in known:
@@ -67,7 +68,7 @@ def colours_by_clip(file: str, folder: str, batch_size: int) -> Colours:
             ids = networks.clip_ids([form.format(c) for c in COLOURS for form in forms], folder)
             words = networks.clip_text_features(ids, file, batch_size).reshape(len(COLOURS), len(forms), -1)
             known[name] = networks.unit(words.mean(axis=1))
-        seen = networks.clip_features(thing[None], file, 1)[0]
+        seen = see(thing[None])[0]
         return COLOURS[int(np.argmax(known[name] @ seen))]
 
     return colour

@@ -141,6 +141,9 @@ STAGES: dict[str, Stage] = {
                 Goal(-0.05, above="movq_readback_shape"),
             ),
             Figure("movq_readback_*", "the same of the tokenizer's own decoder"),
+            Figure("photographs_diffusion_*", "of photographs, which no run ever saw, drawn by the diffusion decoder"),
+            Figure("photographs_*", "of photographs given back by the tokenizer's own decoder, not by diffusion"),
+            Figure("diffusion_*", "of pictures drawn by the diffusion decoder"),
         ),
     ),
     "stage2": Stage(

@@ -78,8 +78,13 @@ class Benchmark:
 
 
 def seeds_of(config: Any, scenes_: Iterable[Scene]) -> list[int]:
-    """A seed below 2**31 for each scene from config.seed and its index, so that no row depends on its batch."""
-    return [int(np.random.SeedSequence([config.seed, s.index]).generate_state(1)[0] >> 1) for s in scenes_]
+    """`seeds` of scenes by their index."""
+    return seeds(config.seed, (s.index for s in scenes_))
+
+
+def seeds(seed: int, indices: Iterable[int]) -> list[int]:
+    """A seed below 2**31 for each index, so that no row depends on its batch."""
+    return [int(np.random.SeedSequence([seed, i]).generate_state(1)[0] >> 1) for i in indices]
 
 
 def protocol(config: Any, **more: Any) -> dict[str, Any]:

@@ -26,6 +26,8 @@ from focus_jax.training import store
 from focus_jax.training.parts import unflatten
 from focus_jax.weights import clip, inception, vgg16
 
+Network = Callable[[np.ndarray], np.ndarray]  # with its weights: pictures uint8 [N, H, W, 3] to features [N, D]
+
 
 def imported(file: str, part: str, shapes: Mapping[str, tuple[int, ...]], field: str) -> dict[str, Any]:
     """Parameters of one part, float32, out of a file that `convert import` wrote; shapes: all that it must hold.
@@ -51,11 +53,16 @@ def perceptual_distance(a: np.ndarray, b: np.ndarray, file: str, batch_size: int
     return _in_batches(functools.partial(distance, params), batch_size, a, b)
 
 
-def inception_features(images: np.ndarray, file: str, batch_size: int) -> np.ndarray:
-    """[N, 2048] of pictures uint8 [N, H, W, 3]; file: imported weights of FID's Inception-v3. Raises: UserError."""
+def inception_network(file: str, batch_size: int) -> Network:
+    """Gives [N, 2048]; file: imported weights of FID's Inception-v3. Raises: UserError."""
     params = imported(file, inception.PART, inception.shapes(), "config.inception")
     features = jax.jit(lambda p, x: Inception().apply({"params": p}, to_float(x)))
-    return _in_batches(functools.partial(features, params), batch_size, images)
+    return functools.partial(_in_batches, functools.partial(features, params), batch_size)
+
+
+def inception_features(images: np.ndarray, file: str, batch_size: int) -> np.ndarray:
+    """What `inception_network` gives of pictures uint8 [N, H, W, 3]."""
+    return inception_network(file, batch_size)(images)
 
 
 # Side, mean and deviation of the pictures that CLIP and DINO read, and to how many pixels a side is brought first.
@@ -63,14 +70,19 @@ _CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711
 _DINO = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 256
 
 
+def clip_network(file: str, batch_size: int) -> Network:
+    """Gives unit vectors [N, D]; file: imported weights of CLIP. Raises: UserError."""
+    return _tower(PictureTower(), clip.PICTURES, clip.clip_shapes(), file, "config.clip", batch_size, *_CLIP)
+
+
 def clip_features(images: np.ndarray, file: str, batch_size: int) -> np.ndarray:
-    """Unit vectors [N, D] of pictures uint8 [N, H, W, 3]; file: imported weights of CLIP. Raises: UserError."""
-    return _tower(PictureTower(), clip.PICTURES, clip.clip_shapes(), images, file, "config.clip", batch_size, *_CLIP)
+    """What `clip_network` gives of pictures uint8 [N, H, W, 3]."""
+    return clip_network(file, batch_size)(images)
 
 
 def dino_features(images: np.ndarray, file: str, batch_size: int) -> np.ndarray:
     """The same of DINO ViT-S/16."""
-    return _tower(dino(), clip.DINO, clip.dino_shapes(), images, file, "config.dino", batch_size, *_DINO)
+    return _tower(dino(), clip.DINO, clip.dino_shapes(), file, "config.dino", batch_size, *_DINO)(images)
 
 
 def clip_text_features(ids: np.ndarray, file: str, batch_size: int) -> np.ndarray:
@@ -103,14 +115,14 @@ def _below(shapes: Mapping[str, tuple[int, ...]], part: str) -> dict[str, tuple[
 
 
 def _tower(
-    net: PictureTower, part: str, shapes: Mapping[str, tuple[int, ...]], images: np.ndarray, file: str, field: str,
+    net: PictureTower, part: str, shapes: Mapping[str, tuple[int, ...]], file: str, field: str,
     batch_size: int, mean: Sequence[float], deviation: Sequence[float], short: int,
-) -> np.ndarray:  # fmt: skip
+) -> Network:  # fmt: skip
     """Pictures with a short side of `short` pixels, of which the middle is read."""
     params = imported(file, part, _below(shapes, part), field)
     run = jax.jit(lambda p, x: net.apply({"params": p}, (x / 255.0 - np.array(mean)) / np.array(deviation)))
-    read = np.stack([_middle(x, short, net.side) for x in images])
-    return unit(_in_batches(functools.partial(run, params), batch_size, read))
+    read = lambda images: np.stack([_middle(x, short, net.side) for x in images])
+    return lambda images: unit(_in_batches(functools.partial(run, params), batch_size, read(images)))
 
 
 def _middle(image: np.ndarray, short: int, side: int) -> np.ndarray:

@@ -9,7 +9,7 @@ GenAI-Bench. Without the last two the model judges what it drew, and the protoco
 import collections
 import dataclasses
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from focus_jax.evaluation.protocol import Checked
 
 QUESTION = 'Does this figure show "{}"? Please answer yes or no.'  # VQAScore's (arXiv 2404.01291)
 Measured = tuple[dict[str, Figure], list[str]]  # and what is said of each picture
+Drawn = Iterable[tuple[Sequence[int], np.ndarray]]  # numbers of some pictures in their order, uint8 [B, H, W, 3]
 Scorer = Callable[[np.ndarray, Sequence[str]], np.ndarray]  # uint8 [B, H, W, 3], texts -> [B] from 0 to 1
 
 
@@ -134,36 +135,46 @@ class Evaluator:
         prompts = (LAYOUTS[c.benchmark](c.data) if data is None else list(data))[: c.limit or None]
         if not prompts:
             raise UserError(f"config.data.path: {c.data.path} has no prompt, expected some.")
-        options, n = held_out.generation_options(c), c.samples
-        texts = [prompt.text for prompt in prompts for _ in range(n)]
-        seeds = [c.seed + i for i in range(len(texts))]
-        drawn = self._checked.generate(texts, height=c.height, width=c.width, seeds=seeds, **options)
-        of = np.repeat(np.arange(len(prompts)), n)
+        of = np.repeat(np.arange(len(prompts)), c.samples)
+        shown = dict.fromkeys(i * c.samples for i in held_out.spread(len(prompts), c.shown))
         measure = {"mjhq": self._mjhq, "geneval": self._geneval, "genai_bench": self._genai}[c.benchmark]
-        out, notes = measure(prompts, of, drawn)
-        cells = [(prompts[i].text, drawn[i * n], notes[i * n]) for i in held_out.spread(len(prompts), c.shown)]
+        out, notes = measure(prompts, of, self._drawn([prompts[i].text for i in of], shown))
+        cells = [(prompts[of[i]].text, picture, notes[i]) for i, picture in shown.items()]
         self.galleries = [held_out.gallery("Drawn from prompts", ("prompt", "drawn", "verdict"), cells)]
         return out
 
-    def _mjhq(self, prompts: Sequence[Prompt], of: np.ndarray, drawn: np.ndarray) -> Measured:
-        c, out = self.config, {}
+    def _drawn(self, texts: Sequence[str], shown: dict[int, Any]) -> Iterator[tuple[Sequence[int], np.ndarray]]:
+        """Pictures of texts, batch_size of them at a time: no more are held than these and, under their numbers, those
+        that are shown."""
+        c, options = self.config, held_out.generation_options(self.config)
+        for rows in held_out.chunks(range(len(texts)), c.batch_size):
+            some, seeds = [texts[i] for i in rows], [c.seed + i for i in rows]
+            drawn = self._checked.generate(some, height=c.height, width=c.width, seeds=seeds, **options)
+            shown.update((i, picture.copy()) for i, picture in zip(rows, drawn) if i in shown)
+            yield rows, drawn
+
+    def _mjhq(self, prompts: Sequence[Prompt], of: np.ndarray, drawn: Drawn) -> Measured:
+        c, out = self.config, dict[str, Figure]()
+        judges = {"fid": networks.inception_network(c.inception, c.batch_size)} if c.inception else {}
+        if by_words := bool(c.clip and c.clip_tokenizer):
+            judges["clip"] = networks.clip_network(c.clip, c.batch_size)
+        each = [{name: features(pictures) for name, features in judges.items()} for _, pictures in drawn]
+        ours = {name: np.concatenate([x[name] for x in each]) for name in judges}
         if c.inception:
-            size = drawn.shape[1:3]
-            real = np.stack([
-                np.asarray(transforms.resized(transforms.decode(p.picture.read_bytes(), p.name), size)) for p in prompts
-            ])  # fmt: skip
-            features = [networks.inception_features(x, c.inception, c.batch_size) for x in (drawn, real)]
-            out["mjhq_fid"] = (networks.frechet(*features), len(drawn), 0.0)
-            value, error = networks.kid(*features)
-            out["mjhq_kid"] = (value, len(drawn), error)
-        if c.clip and c.clip_tokenizer:
+            size = c.height, c.width
+            real = lambda p: np.asarray(transforms.resized(transforms.decode(p.picture.read_bytes(), p.name), size))
+            some = held_out.chunks(prompts, c.batch_size)
+            theirs = np.concatenate([judges["fid"](np.stack([real(p) for p in chunk])) for chunk in some])
+            out["mjhq_fid"] = (networks.frechet(ours["fid"], theirs), len(of), 0.0)
+            value, error = networks.kid(ours["fid"], theirs)
+            out["mjhq_kid"] = (value, len(of), error)
+        if by_words:
             ids = networks.clip_ids([p.text for p in prompts], c.clip_tokenizer)
             words = networks.clip_text_features(ids, c.clip, c.batch_size)
-            seen = networks.clip_features(drawn, c.clip, c.batch_size)
-            out["mjhq_clip_t"] = mean(np.sum(seen * words[of], axis=-1))
-        return out, [""] * len(drawn)
+            out["mjhq_clip_t"] = mean(np.sum(ours["clip"] * words[of], axis=-1))
+        return out, [""] * len(of)
 
-    def _geneval(self, prompts: Sequence[Prompt], of: np.ndarray, drawn: np.ndarray) -> Measured:
+    def _geneval(self, prompts: Sequence[Prompt], of: np.ndarray, drawn: Drawn) -> Measured:
         c, single = self.config, Checked(self._checked.model, self.name, 1)
         detect = given(c.detector, "config.detector") if c.detector else geneval.own_detector(single)
         if c.clip and c.clip_tokenizer:
@@ -173,21 +184,18 @@ class Evaluator:
         named = lambda asked: [want["class"] for field in ("include", "exclude") for want in asked.get(field, [])]
         classes = list(dict.fromkeys(name for prompt in prompts for name in named(prompt.asked)))
         notes = []
-        for i, picture in zip(of, drawn):
+        for i, picture in ((of[k], picture) for rows, pictures in drawn for k, picture in zip(rows, pictures)):
             (tag,) = prompts[i].groups
             found = geneval.kept(detect(picture, classes), tag)
             notes.append(geneval.failed(picture, prompts[i].asked, found, colour))
         return self._by_group(prompts, of, np.array([not note for note in notes], float), by_tag=True), notes
 
-    def _genai(self, prompts: Sequence[Prompt], of: np.ndarray, drawn: np.ndarray) -> Measured:
+    def _genai(self, prompts: Sequence[Prompt], of: np.ndarray, drawn: Drawn) -> Measured:
         c = self.config
         score = given(c.scorer, "config.scorer") if c.scorer else own_scorer(self._checked)
         texts = [prompts[i].text for i in of]
-        values = np.concatenate([
-            np.asarray(score(drawn[i : i + c.batch_size], texts[i : i + c.batch_size]))
-            for i in range(0, len(drawn), c.batch_size)
-        ])  # fmt: skip
-        if values.shape != (len(drawn),) or not ((values >= 0) & (values <= 1)).all():
+        values = np.concatenate([np.asarray(score(pictures, [texts[i] for i in rows])) for rows, pictures in drawn])
+        if values.shape != (len(of),) or not ((values >= 0) & (values <= 1)).all():
             raise UserError(f"config.scorer: gave {list(values.shape)}, expected a number from 0 to 1 of each picture.")
         return self._by_group(prompts, of, values, by_tag=False), [f"{value:.2f}" for value in values]
 

@@ -1,8 +1,9 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
 """How well the tokenizer gives pictures back (contract 8): photographs, or scenes of the world and what of them its
-checker then reads."""
+checker then reads. With config.decoder the same of what the diffusion decoder draws from the tokenizer's codes."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,9 +21,12 @@ from focus_jax.errors import UserError
 from focus_jax.evaluation import held_out, networks, standins
 from focus_jax.evaluation.figures import Figure, bootstrapped, clustered, mean, psnr, sums_by
 from focus_jax.evaluation.protocol import Checked
+from focus_jax.inference.diffusion import Options
 from focus_jax.models.semantic_branch import cosine
 from focus_jax.ops.sampling import bilinear
 from focus_jax.training.metrics import histogram_figures
+
+DECODERS = ("", "diffusion")  # what draws: the tokenizer's own decoder, or that of stage 1b
 
 
 def pictures(config: Any, high: int = 0) -> dict[str, np.ndarray]:
@@ -96,10 +100,19 @@ class Evaluator:
     On scenes of the world also readback_NAME for the names of scores.readback: what the checker reads off the
     reconstructions, beside what it reads off the originals; and how well a linear probe names attributes of objects
     from decoded semantic features: probe_ATTRIBUTE, and probe_kept, what the attribute that suffers most keeps of the
-    share that the same probe names from the frozen tower's features."""
+    share that the same probe names from the frozen tower's features.
+
+    With config.decoder = "diffusion" pictures are drawn by the diffusion decoder, and figures are those of pictures
+    alone, from psnr to dino_similarity and readback_NAME, all called diffusion_FIGURE; beside each stands the same of
+    the tokenizer's own decoder."""
 
     def __init__(self, config: Any):
         self.config = config
+        if config.decoder not in DECODERS or config.seed < 0:
+            raise UserError(
+                f"config.decoder: {config.decoder!r} with seed {config.seed}, expected '' (the tokenizer's own) or "
+                "'diffusion', and a seed of at least 0."
+            )
         self.world = "side" in config  # configs/eval.py: pictures drawn at a side, or prepared for a bucket
         if self.world:
             held_out.check(config)
@@ -110,17 +123,19 @@ class Evaluator:
                 "config: expected limit and batch_size of at least 1, shown of at least 0 and a reader of prepared "
                 "pictures; the world is :world_reconstruction."
             )
-        self.name = "world_reconstruction" if self.world else "reconstruction"
+        self.name = f"{config.decoder}_" * bool(config.decoder) + "world_" * self.world + "reconstruction"
         self.baselines: dict[str, dict[str, float]] = {}
         self.galleries: list[held_out.Gallery] = []
 
     @property
     def protocol(self) -> dict[str, Any]:
         """Of the protocol file."""
-        if not self.world:
-            return {}
-        probe = {"split": "train", "scenes": self.config.probe_scenes, **standins.PROTOCOL}
-        return held_out.protocol(self.config, probe=probe)
+        c, told = self.config, dict[str, Any]()
+        if c.decoder:
+            told["drawing"] = dataclasses.asdict(Options(**c.drawing.to_dict())) | {"seed": c.seed}
+        elif self.world:
+            told["probe"] = {"split": "train", "scenes": c.probe_scenes, **standins.PROTOCOL}
+        return held_out.protocol(c, **told) if self.world else told
 
     def run(self, model: Any, data: np.ndarray | Sequence[Scene] | None = None) -> dict[str, Figure]:
         """model: from focus_jax.load; data: uint8 [N, H, W, 3] or scenes, default what the config names."""
@@ -132,18 +147,15 @@ class Evaluator:
         else:
             arrays = pictures(c, high) if data is None else {"image": np.asarray(data)}
         images, codes = arrays["image"], {}
-        if checked.can("encode"):
+        if checked.can("encode") or c.decoder:
             codes = checked.encode(images, arrays.get("high"))
             given_back = checked.decode(codes, images.shape[1:3])
         else:
             given_back = checked.reconstruct(images)
+        if c.decoder:
+            return self._diffused(checked, scenes, images, codes, given_back)
         average = np.broadcast_to(images.mean(axis=0), images.shape)
-        out = {
-            "psnr": mean(psnr(images, given_back)),
-            "psnr_of_mean_picture": mean(psnr(images, average)),
-            "ssim": mean(ssim(images, given_back)),
-            **self._distances(images, given_back),
-        }
+        out = self._pictures(images, given_back) | {"psnr_of_mean_picture": mean(psnr(images, average))}
         for name, indices in codes.items():
             counts = np.bincount(indices.reshape(-1), minlength=model.config.model.tokenizer[name].codes)
             usage = histogram_figures(f"{name}_codebook", counts)
@@ -169,6 +181,24 @@ class Evaluator:
         self.galleries = [held_out.gallery("Reconstructions", columns, rows)]
         return out
 
+    def _diffused(
+        self, checked: Checked, scenes: Sequence[Scene] | None, images: np.ndarray, codes: dict[str, np.ndarray],
+        movq: np.ndarray,
+    ) -> dict[str, Figure]:  # fmt: skip
+        """Figures of what the diffusion decoder draws from the codes, beside those of movq, the tokenizer's own."""
+        c = self.config
+        seeds = held_out.seeds(c.seed, range(len(images)) if scenes is None else (s.index for s in scenes))
+        made = checked.diffuse(codes, images.shape[1:3], seeds=seeds, **c.drawing.to_dict())
+        ours, theirs = self._pictures(images, made), self._pictures(images, movq)
+        if scenes is not None:
+            ours, theirs = ours | readback(scenes, made)[0], theirs | readback(scenes, movq)[0]
+        self.baselines = {f"diffusion_{name}": {"the tokenizer's decoder": theirs[name][0]} for name in ours}
+        cells = [(images[i], movq[i], made[i]) for i in held_out.spread(len(images), c.shown)]
+        of = "photographs" if scenes is None else "scenes"
+        columns = ("original", "tokenizer's decoder", "diffusion")
+        self.galleries = [held_out.gallery(f"Drawn from codes of {of}", columns, cells)]
+        return {f"diffusion_{name}": figure for name, figure in ours.items()}
+
     def _probe(self, train: "Features", test: "Features") -> dict[str, Figure]:
         """Linear probes at the objects' centres, which learn on one set of scenes and are measured on another."""
         out, kept = {}, []
@@ -183,11 +213,12 @@ class Evaluator:
             kept.append(bootstrapped(sums, lambda s: s[..., 0] / s[..., 1], len(y)))
         return out | {"probe_kept": min(kept)}
 
-    def _distances(self, a: np.ndarray, b: np.ndarray) -> dict[str, Figure]:
-        """Distances in the features of other networks."""
+    def _pictures(self, a: np.ndarray, b: np.ndarray) -> dict[str, Figure]:
+        """Of pictures beside others: PSNR, SSIM, and distances in the features of other networks."""
         c = self.config
+        out = {"psnr": mean(psnr(a, b)), "ssim": mean(ssim(a, b))}
         near = networks.perceptual_distance(a, b, c.perceptual, c.batch_size)
-        out = {"lpips" if c.perceptual else "perceptual_random": mean(near)}
+        out |= {"lpips" if c.perceptual else "perceptual_random": mean(near)}
         if c.inception:
             of_a, of_b = (networks.inception_features(x, c.inception, c.batch_size) for x in (a, b))
             value, error = networks.kid(of_a, of_b)

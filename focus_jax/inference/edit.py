@@ -10,7 +10,7 @@ the source's own pixels outside the mask (`feather`) is therefore for edits that
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,6 +74,7 @@ class Editor:
         sampling: Mapping[str, float] | None = None,
         limit: int = 0,
         repair: bool = False,
+        before: Callable[[list[Done]], None] | None = None,
         **options: Any,
     ) -> list[Done]:
         """One instruction to each picture, uint8 [B, H, W, 3] of any size.
@@ -83,7 +84,8 @@ class Editor:
         nothing, without a mask and so without the source's pixels. decoder, scale: as of inference.draw.Drawer.
         feather: keep the source's own pixels outside the mask, with so many of its pixels to blend
         (inference.composite); None for what was drawn. sampling: of inference.decode.sampling, in place of the model's
-        own. limit, repair: as of inference.draw, of the codes. options: of inference.diffusion.Options. Raises:
+        own. limit, repair: as of inference.draw, of the codes. before: called with what is meant before anything is
+        written or drawn: without codes, the image the source. options: of inference.diffusion.Options. Raises:
         UserError.
         """
         count, size = len(images), images.shape[1:3]
@@ -110,6 +112,9 @@ class Editor:
         found = [soft if mask is None else mask.astype(np.float32) for soft, mask in zip(meant, masks)]
         found = [np.ones(size, np.float32) if all_of_it else mask for all_of_it, mask in zip(whole, found)]
         refused = [not soft.any() and not force for soft in found]
+        names = [() if a or b else tuple(parse.names(text)) for a, b, text in zip(whole, refused, said)]
+        if before is not None:
+            before([Done(names[i], whole[i], refused[i], found[i], {}, fit, images[i]) for i in range(count)])
         written = self._written(instructions, hints, said, where, shown, seeds, sampling or {}, limit)
         codes = codes_of(written, "instructions", repair)
         under = self._under(np.stack(found), fit)
@@ -118,9 +123,8 @@ class Editor:
         drawn = self.model.drawer.draw(codes, where, seeds, decoder=decoder, scale=scale, masks=under, **options)
         out = []
         for i in range(count):
-            names = () if whole[i] or refused[i] else tuple(parse.names(said[i]))
             own = {name: x[i] for name, x in codes.items()}
-            done = Done(names, whole[i], refused[i], found[i], own, fit, images[i])
+            done = Done(names[i], whole[i], refused[i], found[i], own, fit, images[i])
             if not refused[i]:
                 image = fit.back(drawn[i])
                 if feather is not None and done.mask.any():

@@ -198,14 +198,25 @@ def test_mjhq_files(tmp_path, monkeypatch):
     for i in range(3):
         picture = np.full((40, 40, 3), 10 * i, np.uint8)
         write(tmp_path / "images" / "animals" / f"id{i}.jpg", encoded(picture))
-    features = lambda images, file, size: np.stack([[x.mean(), 0.5 * x.std()] for x in images]).astype(float)
-    monkeypatch.setattr(prompt_files.networks, "inception_features", features)
+    read = []
+
+    def network(file, size):
+        def features(images):
+            read.append(len(images))
+            return np.stack([[x.mean(), 0.5 * x.std()] for x in images]).astype(float)
+
+        return features
+
+    monkeypatch.setattr(prompt_files.networks, "inception_network", network)
     c = config("mjhq", path=str(tmp_path), images=str(tmp_path / "images"))
     with pytest.raises(UserError, match="config.inception: is empty"):
         run(c, Drawer())
     c.inception = "given"
-    _, found = run(c, Drawer())
+    evaluator, found = run(c, Drawer())
     assert found["mjhq_fid"] == pytest.approx(0.0, abs=1.0)  # the same grey pictures
+    assert read == [2, 1, 2, 1]  # drawn and real: no more at once than a batch
+    ((words, picture, _), *_) = evaluator.galleries[0]["rows"]
+    assert words == "a scene 0" and picture.max() == 0
     c.data.images = str(tmp_path / "elsewhere")
     with pytest.raises(UserError, match="config.data.images"):
         run(c, Drawer())

@@ -7,6 +7,7 @@ import pytest
 from ml_collections import ConfigDict
 from skimage.metrics import peak_signal_noise_ratio
 
+from focus_jax.errors import UserError
 from focus_jax.evaluation import reconstruction
 from focus_jax.evaluation.protocol import Checked
 from focus_jax.training import config as config_lib
@@ -49,6 +50,31 @@ def test_figures(measured):
     assert evaluator.baselines == {"psnr": {"mean picture": figures["psnr_of_mean_picture"][0]}}
     (shown,) = evaluator.galleries
     assert shown["columns"] == ["original", "reconstruction"] and len(shown["rows"]) == 3
+
+
+def test_figures_of_the_diffusion_decoder_have_names_of_their_own(measured):
+    """Beside the tokenizer's, which have the names and values that they had; each picture has a seed of its own."""
+    images, _, of_tokenizer = measured
+
+    class Draws(Blur):
+        def diffuse(self, codes, size, *, seeds, **options):
+            assert size == (32, 32) and options["steps"] == 4 and options["guidance"] == 1.5 and len(set(seeds)) > 1
+            return self.decode(codes) // 2
+
+    fields = ["--config.batch_size=4", "--config.shown=3", "--config.decoder=diffusion", "--config.drawing.steps=4"]
+    evaluator = reconstruction.Evaluator(config_lib.load("configs/eval.py:reconstruction", fields))
+    found = evaluator.run(Draws(), images)
+    assert evaluator.name == "diffusion_reconstruction" and evaluator.protocol["drawing"]["steps"] == 4
+    assert set(found) == {"diffusion_psnr", "diffusion_ssim", "diffusion_perceptual_random"}
+    by_hand = reconstruction.psnr(images, Blur().decode(Blur().encode(images)) // 2)
+    assert found["diffusion_psnr"][0] == pytest.approx(by_hand.mean()) != of_tokenizer["psnr"][0]
+    for name in found:
+        value = evaluator.baselines[name]["the tokenizer's decoder"]
+        assert value == pytest.approx(of_tokenizer[name.removeprefix("diffusion_")][0])
+    (shown,) = evaluator.galleries
+    assert shown["columns"] == ["original", "tokenizer's decoder", "diffusion"] and len(shown["rows"]) == 3
+    with pytest.raises(UserError, match="config.decoder: 'unet' with seed 0, expected ''"):
+        reconstruction.Evaluator(config_lib.load("configs/eval.py:reconstruction", ["--config.decoder=unet"]))
 
 
 def test_perfect_pictures():

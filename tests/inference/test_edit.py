@@ -150,6 +150,24 @@ def test_redraw_is_drawn_as_edits_are(model, pictures):
     assert np.abs(by(4.0) - found).max() > 1
 
 
+def test_what_is_meant_is_told_before_anything_is_written(model, pictures, says, monkeypatch):
+    says("red circle.")
+    monkeypatch.setattr(Editor, "_written", lambda *_: pytest.fail("nothing was told"))
+
+    class Told(Exception):
+        pass
+
+    def before(meant):
+        raise Told(meant)
+
+    with pytest.raises(Told) as found:
+        model.edits(pictures, WORDS, seeds=[0, 1], before=before, **OPTIONS)
+    for one, picture in zip(*found.value.args, pictures, strict=True):
+        assert edit_files.told(one) == "red circle" and one.codes == {} and not one.refused
+        np.testing.assert_array_equal(one.image, picture)
+        np.testing.assert_array_equal(one.mask, half((48, 48)))
+
+
 def test_redraw_refuses_masks_where_mask_tokens_guide(model, pictures, monkeypatch):
     assert model.redraws_under_masks
     monkeypatch.setattr(model._editor, "form", "queries")

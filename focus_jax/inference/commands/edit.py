@@ -12,7 +12,8 @@ from focus_jax.inference.commands import shared
 
 HELP = "pictures changed by instructions"
 RECORD = "edit.json"
-DESCRIPTION = """Instructions done to pictures: what is meant is named and marked, and drawn anew. Writes for every NAME
+DESCRIPTION = """Instructions done to pictures: what is meant is named, marked and told, then drawn. Writes for every
+NAME
 
   OUTPUT/NAME.png             the result, at the picture's own size
   OUTPUT/NAME.sheet.png       source, mask and result of every instruction, one below the other
@@ -75,10 +76,10 @@ def run(args: argparse.Namespace) -> None:
             marked = shared.prompt(args, given[0], source.shape[:2]) if given else None
             for text in args.instruction:
                 hint = {"masks" if given == ["mask"] else "regions": [marked]} if given else {}
-                (one,) = model.edits(picture[None], [text], seeds=[args.seed], **hint, **how, **options)
+                tell = lambda meant, said=f"{name}: {text!r}": print(f"{said}: {edit_files.told(meant[0])}", flush=True)
+                (one,) = model.edits(picture[None], [text], seeds=[args.seed], before=tell, **hint, **how, **options)
                 turns.append((text, picture, one))
                 picture = one.image
-                print(f"{name}: {text!r}: {edit_files.told(one)}", flush=True)
         except (UserError, DataError) as error:
             refused.append(str(error))
             continue
