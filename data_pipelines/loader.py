@@ -66,7 +66,8 @@ class Loader:
         self.problems = _ProblemList(workdir, host)
         self._open: list[BatchIterator] = []
         self._manifests: dict[str, dict] = {}  # by path; each is read once
-        mixtures, read = [], set()
+        mixtures = []
+        read: set[str] = set()
         self.stores_codes = any(rows_lib.grids(stream) for stream in self.schedule.streams)
         if moved := [name for name in ("flip", "random_crop") if self.stores_codes and self.config[name]]:
             value = self.config[moved[0]]

@@ -35,6 +35,7 @@ NAMES = (
     "data",
     "world",
 )  # modules of focus_jax.benchmarks with main(argv) -> figures
+THREADS = 2  # of either side, where the system lets a process choose its cores
 CPU_ONLY = ("tokenizer", "language", "segmentation", "diffusion")  # peers that are measured on CPU
 
 
@@ -49,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     rest = [a for a in argv[1:] if not a.startswith("--json=")]
     if name in CPU_ONLY:
         os.environ["JAX_PLATFORMS"] = "cpu"  # before jax is imported
+        if hasattr(os, "sched_setaffinity"):  # both sides take as many threads as they see cores
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
     with one_sentence():
         figures = importlib.import_module(f"focus_jax.benchmarks.{name}").main(rest)
         for file in files:
