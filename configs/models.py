@@ -168,7 +168,7 @@ def diffusion_loss(size: str) -> ConfigDict:
 def editing_loss(size: str) -> ConfigDict:
     """Stage 4's: of masks and words as stage 3's, and of what is drawn under them. truth: share of true masks at the
     start and from half of the run on, the others being the model's own; source_codes: of the removals, how many are
-    drawn from the source's codes."""
+    drawn from the source's codes; the share of all rows that these are, some 0.3, is the mixture's, and logged."""
     c = mask_loss(size)
     c.text_mode, c.codes_start, c.levels_apart = False, 0.0, size != "full"
     c.weights.update(text=1.0, semantic=1.0, pixel=1.0, follow=2.0, latent=0.1, diffusion=1.0)

@@ -69,7 +69,7 @@ def test_every_pair_is_a_row(prepared, source):
 @pytest.mark.slow
 def test_a_step_is_trained_and_the_model_edits(prepared, source, tmp_path, capsys):
     figures = loop.train(config(prepared), tmp_path / "run")
-    assert np.isfinite(figures["diffusion_error"])
+    assert np.isfinite(figures["diffusion_error"]) and 0 <= figures["source_codes"] <= 1
     picture = next(source.glob("0900001/*_0.jpg"))
     more = ["--steps=2", "--guidance=1", "--force", "--no-composite"]
     infer.main([

@@ -92,8 +92,9 @@ class Stage(multimodal.Stage):
             batch["element"]
         )
         chance = lambda k: jax.vmap(jax.random.uniform)(keys[:, k])
+        takes = (batch["removes"] > 0) & (chance(0) < self.loss.source_codes)
         x, codes, t, ids, target, own = self.decoder.noised(
-            params, rows, rng, indices=self._indices(params, batch, chance(0))
+            params, rows, rng, indices=self._indices(params, batch, takes)
         )
         codes, kept = self.decoder.dropped(codes, own)
         context = None
@@ -105,7 +106,8 @@ class Stage(multimodal.Stage):
             context = self.decoder.context(params, given, there * kept, x.shape[1:3])
         error = self.decoder.error(params, target, x, codes, t, ids, context)
         w = batch["weight"].astype(jnp.float32)
-        return {DIFFUSION: self.decoder.weighed(error, t)}, {"diffusion_error": (jnp.sum(w * error), w.sum())}
+        figures = {"diffusion_error": error, "source_codes": takes}  # the second: the share drawn from those
+        return {DIFFUSION: self.decoder.weighed(error, t)}, {k: (jnp.sum(w * x), w.sum()) for k, x in figures.items()}
 
     def _truth(self, step: Any) -> jax.Array:
         """The share of true masks: falls until half of the run. None: of a run that is over."""
@@ -113,8 +115,8 @@ class Stage(multimodal.Stage):
         done = 1.0 if step is None else jnp.minimum(2.0 * step / self.steps, 1.0)
         return start + (end - start) * jnp.asarray(done, jnp.float32)
 
-    def _indices(self, params: Mapping[str, Any], batch: Batch, chance: jax.Array) -> dict[str, jax.Array]:
-        """Codes by branch of what is drawn, or of the source: [B, h, w]."""
+    def _indices(self, params: Mapping[str, Any], batch: Batch, takes: jax.Array) -> dict[str, jax.Array]:
+        """Codes by branch of what is drawn, or in the rows that take them of the source: [B, h, w]."""
 
         def of(image: jax.Array, high: jax.Array | None) -> dict[str, jax.Array]:
             high = None if high is None else to_float(high)
@@ -123,8 +125,7 @@ class Stage(multimodal.Stage):
         found = of(batch["target"], batch.get("target_high"))
         if self.loss.source_codes:
             source = of(batch["image"][:, 0], batch["high"][:, 0] if "high" in batch else None)
-            takes = ((batch["removes"] > 0) & (chance < self.loss.source_codes))[:, None, None]
-            found = {name: jnp.where(takes, source[name], x) for name, x in found.items()}
+            found = {name: jnp.where(takes[:, None, None], source[name], x) for name, x in found.items()}
         return {name: jax.lax.stop_gradient(x) for name, x in found.items()}
 
     def guides(

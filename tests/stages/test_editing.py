@@ -170,7 +170,7 @@ def test_with_a_closed_gate_it_is_stage_1b(run, batch):
 def test_removals_are_drawn_from_the_sources_codes(run, batch):
     """The target's pixels in the codes' places make no difference then; of other rows they do."""
     params = unflatten(run.trained | run.frozen)
-    indices = jax.jit(lambda b: run.stage._indices(params, b, jnp.zeros(4)))
+    indices = jax.jit(lambda b: run.stage._indices(params, b, b["removes"] > 0))
     found, other = indices(batch), indices(batch | {"target": 255 - batch["target"]})
     source = indices(batch | {"removes": np.ones(4, np.int32)})
     for name, x in found.items():
