@@ -143,8 +143,8 @@ def latents_stream(
 
 def decoder(size: str) -> ConfigDict:
     """unit: pixels that stand for 512 in the list of sizes; order: how that list is read; known: how many of it the
-    network knows, 12 of ILLUME+'s released decoder (stages/decoder.py)."""
-    return ConfigDict({"unit": 512 if size == "full" else 64, "order": "width,height", "known": 22})
+    network knows, 12 of ILLUME+'s released decoder (stages/decoder.py). steps: at most, to draw in one program."""
+    return ConfigDict({"unit": 512 if size == "full" else 64, "order": "width,height", "known": 22, "steps": 200})
 
 
 def mask_guidance(size: str) -> ConfigDict:

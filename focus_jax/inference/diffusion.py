@@ -3,8 +3,8 @@
 """Pictures out of codes by the diffusion decoder: noise, so many steps of a scheduler, the autoencoder.
 
 There are two programs, without guidance and with it, and a third where the mask has a guidance of its own. None is
-compiled anew for another seed, scheduler, guidance or number of steps: a scheduler is a table of ROOM rows
-(ops/noise_schedule.py), and steps i to j of it are run.
+compiled anew for another seed, scheduler, guidance or number of steps: a scheduler is a table of so many rows as
+config.model.decoder.steps says (ops/noise_schedule.py), and steps i to j of it are run.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from focus_jax.ops.resize import area
 from focus_jax.stages import decoder
 from focus_jax.stages.tokenizer import to_uint8
 
-ROOM = 200  # steps at most
+ROOM = 200  # steps at most, where the config does not say
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How a picture is drawn. steps: of the scheduler, up to ROOM; guidance: 1 for none, above it how much the codes
-    count beyond what the network would draw without; mask_guidance: the same of the mask, None for that of the codes,
-    with which it is then left out; rescale: share by which guided deviations are brought back;
+    """How a picture is drawn. steps: of the scheduler, up to config.model.decoder.steps; guidance: 1 for none, above it
+    how much the codes count beyond what the network would draw without; mask_guidance: the same of the mask, None for
+    that of the codes, with which it is then left out; rescale: share by which guided deviations are brought back;
     scheduler, spacing, offset, eta: of ops.noise_schedule.plan; preview: every so many steps what there is is shown, 0
     for never; tile: pixels a side of the squares in which the autoencoder draws, 0 for all at once: it is for pictures
     too large for a device's memory, and shows where squares meet if one looks closely."""
@@ -74,6 +74,7 @@ class Diffuser:
                 f"{model.label}: this model has no diffusion decoder; its parts are {', '.join(model.params)}."
             )
         self.model, self.stage = model, stage
+        self.room = int(stage.config.model.decoder.get("steps", ROOM))
         self._steps = jax.jit(self._run, static_argnames="ways")
         self._picture = jax.jit(self._decoded)
         self._codes = jax.jit(self.stage.code_map, static_argnames="size")
@@ -124,7 +125,7 @@ class Diffuser:
         self._check_tile(options.tile)
         plan = noise_schedule.plan(
             self.stage.schedule, options.scheduler, options.steps, spacing=options.spacing, offset=options.offset,
-            eta=options.eta, room=ROOM,
+            eta=options.eta, room=self.room,
         )  # fmt: skip
         if (codes is None) != (self.stage.tokenizer is None):
             raise UserError(f"codes: {'none' if codes is None else 'some'}, expected what {self.model.label} reads.")

@@ -26,7 +26,7 @@ from focus_jax import stages
 from focus_jax.errors import UserError
 from focus_jax.inference import decode, segment
 from focus_jax.inference.conversation import CHUNK
-from focus_jax.inference.diffusion import ROOM, Diffuser
+from focus_jax.inference.diffusion import Diffuser
 from focus_jax.inference.structure import answers, bucket
 from focus_jax.ops import noise_schedule
 from focus_jax.sequence import vocabulary as vocab
@@ -154,7 +154,7 @@ class Lowered:
         size = draws.latents((SCALE * side, SCALE * side))
         decoder = stage.decoder
         noise = jax.ShapeDtypeStruct((1, *size, decoder.vae.channels), jnp.float32)
-        plan = noise_schedule.plan(decoder.schedule, "ddim", 30, room=ROOM)
+        plan = noise_schedule.plan(decoder.schedule, "ddim", 30, room=draws.room)
         plan = jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.asarray(x).dtype), plan)
         indices = {
             name: jax.ShapeDtypeStruct((1, *grid), jnp.int32)
