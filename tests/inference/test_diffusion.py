@@ -84,7 +84,6 @@ def test_pictures_of_any_size_from_python(model, monkeypatch):
         (dict(scale=3), "scale: 3, expected 1, or 2"),
         (dict(seeds=[1]), "seeds: 1 for 2 images, expected one for all or one each"),
         (dict(guidance=0.0), "guidance: 0.0, expected 1"),
-        (dict(steps=201), "steps: 201, expected 1 to 200"),  # config.model.decoder.steps
         (dict(high=pictures), "high: given, expected none"),
         (dict(decoder="tokenizer", scale=2), "scale: decoder: 'tokenizer', expected 'tokenizer', without options"),
         (dict(decoder="paint"), "decoder: 'paint', expected 'tokenizer'"),

@@ -232,7 +232,7 @@ def test_composite_keeps_the_source():
         (dict(seeds=[0, 1], scale=3), "scale: 3, expected 1, or 2"),
         (dict(seeds=[0, -1], **OPTIONS), "seeds: -1"),
         (dict(seeds=[0, 1], guidance=0.5), "guidance: 0.5, expected 1"),
-        (dict(seeds=[0, 1], steps=1_000), "steps"),
+        (dict(seeds=[0, 1], steps=1_000), "steps: 1000, expected 1 to 200"),  # config.model.decoder.steps
     ],
 )
 def test_mistakes(model, pictures, says, given, said):
