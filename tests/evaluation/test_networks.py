@@ -57,7 +57,7 @@ def weights(tmp_path_factory):
 def test_features_are_unit_vectors_of_each_picture(weights):
     file, net, shapes = weights
     images = np.random.default_rng(1).integers(0, 256, (3, 40, 50, 3), np.uint8)
-    read = lambda x: networks._tower(net, clip.PICTURES, shapes, x, file, "config.clip", 2, *networks._CLIP[:2], 32)
+    read = networks._tower(net, clip.PICTURES, shapes, file, "config.clip", 2, *networks._CLIP[:2], 32)
     found = read(images)
     assert found.shape == (3, 8)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1.0, rtol=1e-6)

@@ -234,6 +234,12 @@ def test_full_size_configs_are_valid_on_a_slice(config, devices):
         assert {shape_class for shape_class, _ in pairs} == {x["shape_class"] for x in phase["streams"]}
 
 
+def test_a_mixture_keeps_a_share_of_another():
+    found = mixtures.blended({"new": 3.0, "both": 1.0}, {"both": 1.0, "old": 3.0}, share=0.2)
+    assert found == pytest.approx({"new": 3.0, "both": 1.25, "old": 0.75}) and sum(found.values()) == pytest.approx(5)
+    assert mixtures.KEPT == 0.2
+
+
 # ------------------------------------------------------------------------------------------------------ text slots
 @pytest.fixture(scope="module")
 def told():

@@ -68,6 +68,9 @@ def test_ablations_leave_out_what_they_say():
     assert named == {0.0, 0.9}  # edits say what they edit
     assert found["no_mask_guidance"].model.mask_guidance is None
     assert found["separate_masks"].loss.truth == (1.0, 1.0)
+    literal, apart = found["literal_mask_guidance"].model.mask_guidance, found["mask_attention"].model
+    assert (literal.form, literal.grid) == ("literal", "latent")
+    assert apart.unet.separate and not apart.mask_guidance.gated
     assert found["mask_tokens"].model.mask_guidance.states == found["mask_tokens"].model.llm.width == 2048
     with pytest.raises(UserError, match="ablations.py:no_encoder: expected :no_hierarchical_encoder, :no_pixel"):
         config_lib.load("configs/ablations.py:no_encoder")
