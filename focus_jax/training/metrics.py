@@ -122,7 +122,7 @@ class Speed:
         self.sums = dict.fromkeys(self.INTEGRALS, 0.0)
         self._since: float | None = None  # the clock at the end of the warm-up, then at the last settling
         self._mark: dict[str, float] = dict(self.sums)
-        self._pace: float | None = None  # smoothed seconds a step, pauses too
+        self._pace: float | None = None  # smoothed seconds a step, later pauses too
         self._pausing = False
 
     def _settle(self, into: str = "seconds") -> None:
@@ -172,9 +172,11 @@ class Speed:
         if not new["steps"] or not new["seconds"]:
             return {}
         rate = new["flops"] / new["seconds"] / self.devices
-        pace = (new["seconds"] + new["paused"]) / new["steps"]
-        # Of late, not of the whole run: the first steps compile every shape, the last ones none.
-        self._pace = pace if self._pace is None else 0.7 * self._pace + 0.3 * pace
+        # Of late, not of the whole run; and the first pauses compile every shape, the later ones none.
+        if self._pace is None:
+            self._pace = new["seconds"] / new["steps"]
+        else:
+            self._pace = 0.7 * self._pace + 0.3 * (new["seconds"] + new["paused"]) / new["steps"]
         out = {
             "steps_per_second": new["steps"] / new["seconds"],
             "examples_per_second": new["examples"] / new["seconds"],
