@@ -33,6 +33,7 @@ from focus_jax.stages import drawing
 
 DECODERS = ("diffusion", "tokenizer")
 BEHIND = 8  # ids behind a picture's last: the end of the turn, and room to miss it
+GREEDY = dict(temperature=0.0, top_k=0, top_p=1.0, guidance=1.0)  # of inference.decode.sampling: its defaults
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,8 +85,7 @@ class Drawer:
     def own(self, task: str) -> dict[str, Any]:
         """How the model writes codes by itself, its config's `sampling`: of inference.decode.sampling; greedily without
         one. task: generation or editing."""
-        given = self.model.config.get("sampling", {}).get(task, {})
-        return dict(given)
+        return GREEDY | dict(self.model.config.get("sampling", {}).get(task, {}))
 
     def write(
         self, captions: Sequence[str], *, height: int, width: int, seeds: Sequence[int], limit: int = 0, **options: Any
