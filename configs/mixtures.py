@@ -25,7 +25,6 @@ DRAWN = {"coyo": 1.0}
 # has no edits). Sets of like size share alike, as the table gives their sum alone. Ours: a fifth of stage III stays in.
 STAGE4_EDITS = {"omniedit": 1.2, "anyedit": 1.2, "ultraedit": 1.2, "instruct_pix2pix": 0.45}
 STAGE4_WORDS = {"emova_sft": 1.0, "pixmo": 1.0, "m4_instruct": 0.6, "magpie": 1.0}
-SILENT = {*STAGE3_WORDS, "magpie"}  # of words those without pictures
 STAGE4_MASKS = {"reason_seg": 0.001, "lisa_plus": 0.2, "coco_interactive": 0.5}
 STAGE4_CLIPS = {"revos": 0.9, "ref_youtube_vos": 0.9}
 KEPT = 0.2

@@ -342,7 +342,8 @@ def text_stream(size: str, rows: int, share: int, length: int, pack: int) -> dic
 
 def sampling(size: str) -> ConfigDict:
     """How codes are written where nobody says otherwise (inference.decode.sampling); a checkpoint keeps it. Full:
-    ILLUME+'s settings, of its pixel codes three times as many; at the tiny one chosen on validation scenes."""
+    ILLUME+'s settings, of its pixel codes three times as many; at the tiny one those of captions were chosen on
+    validation scenes."""
     if size == "tiny":
         return ConfigDict({"generation": dict(temperature=0.5, guidance=2.0), "editing": dict(temperature=0.5)})
     codes = lambda k: ((0, k, 3 * k),)  # of words, semantic and pixel codes

@@ -67,7 +67,7 @@ class Loader:
         self._open: list[BatchIterator] = []
         self._manifests: dict[str, dict] = {}  # by path; each is read once
         mixtures = []
-        read: set[str] = set()
+        read: list[dict] = []
         self.stores_codes = any(rows_lib.grids(stream) for stream in self.schedule.streams)
         if moved := [name for name in ("flip", "random_crop") if self.stores_codes and self.config[name]]:
             value = self.config[moved[0]]
@@ -87,11 +87,11 @@ class Loader:
             sources = self._sources("sources", "train", stream)
             if not sources:
                 raise self._no_records("sources", "train", stream)
-            read.update(source["name"] for source, _ in sources)
+            read += [source for source, _ in sources]
             weights = [source.get("weight", 1.0) for source, _ in sources]
             mixtures.append(Mixture([data for _, data in sources], weights, self.seed, seeds.MIX, stream["id"]))
         for source in self.config["sources"]:
-            if source["name"] not in read and not settings.left_out(source, self.config):
+            if source not in read and not settings.left_out(source, self.config):
                 raise self._unread(source)
         self._batches = Batches(self.schedule, mixtures, self._rows, self.seed, self.config)
         self.fingerprint = self._fingerprint(mixtures)

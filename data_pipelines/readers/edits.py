@@ -65,7 +65,8 @@ class Edits:
         return {name: getattr(self, name) for name in ("layout", "images", "regions", "whole", "licence")}
 
     def partitions(self) -> list[str]:
-        return records.partitions(self.source, "edits", (*LAYOUTS[self.layout][:3], *filter(None, [self._kind])))
+        required = [name for name in (*LAYOUTS[self.layout][:3], self._kind) if name]
+        return records.partitions(self.source, "edits", required)
 
     def read(self, partition: str):
         columns = [name for name in (*LAYOUTS[self.layout], self._kind) if name]

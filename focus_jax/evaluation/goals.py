@@ -278,14 +278,15 @@ def judge(
     goal = _goal(known, budget) if known else None
     if known is None or goal is None:
         return None
-    other, at = goal.share_of or goal.above or goal.kept_of, (goal.kept_of, name)
-    if other and (at not in (before or {}) if goal.kept_of else other not in figures):
+    other, reference = goal.share_of or goal.above or goal.kept_of, 0.0
+    if goal.kept_of:
+        earlier, error = (before or {}).get((goal.kept_of, name), (math.nan, 0.0))
+        reference = earlier - 2 * error
+    elif other:
+        reference = figures.get(other, math.nan)
+    if math.isnan(reference):  # it was not measured
         return Verdict(_words(known, goal), OPEN)
-    if before and goal.kept_of:
-        value, error = before[at]
-        bound = goal.bound + value - 2 * error
-    else:
-        bound = goal.bound * figures[other] if goal.share_of else goal.bound + (figures[other] if goal.above else 0.0)
+    bound = goal.bound * reference if goal.share_of else goal.bound + reference
     value = figures[name]
     near = math.isclose(value, bound, rel_tol=1e-9, abs_tol=1e-9)
     met = near or (value > bound if known.better == HIGHER else value < bound)

@@ -49,7 +49,8 @@ def _card(stage: str, metrics: Mapping[str, Any], part: Mapping[str, Any]) -> di
     benchmarks = entry["benchmarks"]
     values = {name: entry[name] for b in benchmarks.values() for name in b["figures"]}
     earlier = kept(stage, metrics)
-    judge = lambda name, budget: goals.judge(stage, name, budget, values, before(earlier))
+    references = before(earlier)
+    judge = lambda name, budget: goals.judge(stage, name, budget, values, references)
     tables = [
         {"benchmark": name, "budget": b["budget"], "rows": _rows(stage, entry, b, judge)}
         for name, b in benchmarks.items()

@@ -113,8 +113,9 @@ class Editor:
         found = [np.ones(size, np.float32) if all_of_it else mask for all_of_it, mask in zip(whole, found)]
         refused = [not soft.any() and not force for soft in found]
         names = [() if a or b else tuple(parse.names(text)) for a, b, text in zip(whole, refused, said)]
+        asked = [Done(names[i], whole[i], refused[i], found[i], {}, fit, images[i]) for i in range(count)]
         if before is not None:
-            before([Done(names[i], whole[i], refused[i], found[i], {}, fit, images[i]) for i in range(count)])
+            before(asked)
         written = self._written(instructions, hints, said, where, shown, seeds, sampling or {}, limit)
         codes = codes_of(written, "instructions", repair)
         under = self._under(np.stack(found), fit)
@@ -122,15 +123,11 @@ class Editor:
             under = np.asarray(states) * ~np.array(whole)[:, None, None]  # as it was taught
         drawn = self.model.drawer.draw(codes, where, seeds, decoder=decoder, scale=scale, masks=under, **options)
         out = []
-        for i in range(count):
-            own = {name: x[i] for name, x in codes.items()}
-            done = Done(names[i], whole[i], refused[i], found[i], own, fit, images[i])
-            if not refused[i]:
-                image = fit.back(drawn[i])
-                if feather is not None and done.mask.any():
-                    image = composite(images[i], image, done.marked, feather)
-                done = dataclasses.replace(done, image=image)
-            out.append(done)
+        for i, one in enumerate(asked):
+            image = images[i] if one.refused else fit.back(drawn[i])
+            if feather is not None and not one.refused and one.mask.any():
+                image = composite(images[i], image, one.marked, feather)
+            out.append(dataclasses.replace(one, codes={name: x[i] for name, x in codes.items()}, image=image))
         return out
 
     def redraw(

@@ -243,6 +243,13 @@ def test_a_bad_held_out_record_does_not_count(tmp_path):
     assert len((tmp_path / "bad_records.0.jsonl").read_text().splitlines()) == 1
 
 
+def test_a_source_that_no_stream_reads_is_refused():
+    with pytest.raises(
+        DataError, match="no stream reads 'b', expected train records for one of picture 16x16, picture"
+    ):
+        loader(A, Numbered("b", 0, mark=20))
+
+
 def test_a_pass_leaves_out_sizes_without_records_and_nothing_else():
     """A size without records is left out; data of a size that cannot be opened end the pass, and are not left out."""
 

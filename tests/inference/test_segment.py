@@ -116,9 +116,8 @@ def test_words_mean_all_that_are_sure_or_nothing(model):
     none = segmenter._segments("two", "none.", found, scores - 9, FIT, Rules())
     assert not none.mask.any() and none.names == ()
     assert segmenter._segments("two", "none.", found, scores, FIT, Rules()).names == ("it",)
-    soft = segmenter.soft(
-        "words", found, scores, FIT, Rules()
-    )  # what an edit is drawn under: the union, not its sharpest
+    # What an edit is drawn under is the union of all that is meant.
+    soft = segmenter.soft("words", found, scores, FIT, Rules())
     assert soft.shape == (64, 64) and 0 <= soft.min() and soft[4, 4] > 0.9 and soft[56, 56] > 0.9 > 0.1 > soft[4, 60]
     assert not segmenter.soft("words", found, scores - 9, FIT, Rules()).any()
     strict = Rules(words=0.9)

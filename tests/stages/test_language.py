@@ -227,7 +227,7 @@ def test_full_size_configs_are_valid_on_a_slice(config, devices):
     for phase in loaded.data.phases:
         reads = lambda stream, source: (
             source.get("shape_class", stream["shape_class"]) == stream["shape_class"]
-            and (source["name"] in mixtures.SILENT) == (stream["height"] == 0)
+            and (source["name"] in mixtures.STAGE3_WORDS) == (stream["height"] == 0)
         )
         pairs = [(x["shape_class"], s["name"]) for x in phase["streams"] for s in loaded.data.sources if reads(x, s)]
         assert {name for _, name in pairs} == {s["name"] for s in loaded.data.sources}

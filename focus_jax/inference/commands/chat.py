@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
     from focus_jax.inference import decode
 
     shared.at_least(args, limit=1, seed=0)
-    filters = shared.settings(args, shared.OF_SAMPLING | {"penalty": "penalty"})
+    filters = shared.settings(args, *shared.OF_SAMPLING, "penalty")
     pictures = [shared.opened(path) for path in args.image]
     model = focus_jax.load(args.checkpoint, weights=args.weights)
     sampling = decode.sampling(1, **filters, seeds=args.seed)

@@ -4,7 +4,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from etils import epath
@@ -53,7 +53,7 @@ def opened(path: str) -> Any:
 
 
 OF_DIFFUSION = ("steps", "guidance", "mask_guidance", "scheduler", "spacing", "rescale", "eta", "tile")
-OF_SAMPLING = {"temperature": "temperature", "top_k": "top_k", "top_p": "top_p"}  # setting: option
+OF_SAMPLING = ("temperature", "top_k", "top_p")
 
 
 def decoder_arguments(add: Callable[..., Any], default: str = "diffusion", masks: bool = False) -> None:
@@ -103,8 +103,11 @@ def sampling_arguments(add: Callable[..., Any]) -> None:
 
 def _numbers(listed: str) -> Any:
     """A number, or of A,B settings of semantic and of pixel codes: [1, kinds]."""
-    values = [int(x) for x in listed.split(",")]
-    if len(values) > 2:
+    try:
+        values = [int(x) for x in listed.split(",")]
+    except ValueError:
+        values = []
+    if not 1 <= len(values) <= 2:
         raise argparse.ArgumentTypeError(f"{listed}: expected K, or K,K of semantic and of pixel codes.")
     return values[0] if len(values) == 1 else ((0, *values),)
 
@@ -112,7 +115,7 @@ def _numbers(listed: str) -> Any:
 def sampling_options(args: argparse.Namespace) -> dict[str, Any]:
     """Those of inference.decode.sampling. Raises: UserError."""
     at_least(args, seed=0, limit=0)
-    return settings(args, OF_SAMPLING | {"guidance": "token_guidance"})
+    return settings(args, *OF_SAMPLING, guidance="token_guidance")
 
 
 def at_least(args: argparse.Namespace, **least: int) -> None:
@@ -122,12 +125,12 @@ def at_least(args: argparse.Namespace, **least: int) -> None:
             raise UserError(f"--{name}={getattr(args, name)}: expected at least {value}.")
 
 
-def settings(args: argparse.Namespace, options: Mapping[str, str]) -> dict[str, Any]:
-    """{setting of inference.decode.sampling: value} of what is given; options: {setting: option that sets it}.
-
-    Raises: UserError."""
+def settings(args: argparse.Namespace, *names: str, **renamed: str) -> dict[str, Any]:
+    """{setting of inference.decode.sampling: value} of what is given; names: of settings, as of the options that set
+    them; renamed: the option of a setting that is called otherwise. Raises: UserError."""
     from focus_jax.inference import decode
 
+    options = dict(zip(names, names)) | renamed
     given = {name: value for name, option in options.items() if (value := getattr(args, option)) is not None}
     for name, value in given.items():
         decode.check_setting(name, value, f"--{options[name]}={value}")
