@@ -42,7 +42,7 @@ class Chat:
         sequence = self.streams[0]["sequence"]
         self.vocabulary, self.tokenizer = rows.writing(sequence)
         self.structure: Structure = answers(self.vocabulary)
-        self._embed = jax.jit(self.stage.embeddings)
+        self._embed, self._beside = jax.jit(self.stage.embeddings), jax.jit(self.stage.beside)
 
     # -------------------------------------------------------------------------------------------------- what is read
     def sizes(self, bucket: Bucket) -> Sizes:
@@ -83,6 +83,10 @@ class Chat:
     def embed(self, batch: Mapping[str, np.ndarray]) -> jax.Array:
         """Rows as the language model reads them, [B, T, D]; inside the model's scope."""
         return self._embed(self.model.params, jax.tree.map(jnp.asarray, dict(batch)))
+
+    def beside(self, shown: Mapping[str, np.ndarray]) -> jax.Array | None:
+        """What is read beside the codes of pictures that are made of those shown; inside the model's scope."""
+        return self._beside(self.model.params, jax.tree.map(jnp.asarray, dict(shown)))
 
     def begin(self, count: int, **options: Any) -> Conversation:
         """`count` conversations in which nothing was read; options: of Conversation."""

@@ -167,6 +167,7 @@ class Conversation:
         limit: ArrayLike,
         stops: Sequence[str] = (),
         draw: ArrayLike = False,
+        beside: jax.Array | None = None,
         chunk: int = CHUNK,
     ) -> Iterator[list[str]]:
         """Answers, chunk by chunk: each row's new text, whole characters only; joined it is the answer's text.
@@ -178,6 +179,7 @@ class Conversation:
           limit: ids that are said at most, a number or one a row; a row that ends by it goes on at the next call.
           stops: strings that end an answer and are not part of it.
           draw: whether an answer begins with an image, for all rows or each.
+          beside: what is read beside its codes, as of decode.say.
           chunk: ids between two texts; it changes no answer.
 
         Raises: ValueError for an empty stop string, and where a structure without images is to draw.
@@ -197,7 +199,9 @@ class Conversation:
         before, over = [list(words) for words in self.words], np.zeros(self.rows, bool)
         while True:
             left = np.where(over, 0, limits - [len(text.ids) for text in texts]).astype(np.int32)
-            self.state, found = decode.say(self.model, self.params, structure, settings, self.state, left, steps=chunk)
+            self.state, found = decode.say(
+                self.model, self.params, structure, settings, self.state, left, beside, steps=chunk
+            )  # fmt: skip
             found, done = jax.device_get((found, self.state.done))
             self.lengths += np.repeat(found.counts, self.copies)
             new, cut = [], np.zeros(self.rows, bool)

@@ -190,12 +190,14 @@ def say(
     settings: Sampling,
     state: State,
     limits: jax.Array,
+    beside: jax.Array | None = None,
     *,
     steps: int,
 ) -> tuple[State, Said]:
     """Each row says ids until it ends, at most limits [B] and at most `steps`; all that is said is also read.
 
-    The caller sees to it that the cache has room for them.
+    beside: [B, codes, D], what is read with the id before each code (models/source_cells.py). The caller sees to it
+    that the cache has room for them.
     """
     rows = len(state.at)
     copies = len(state.hidden) // rows
@@ -230,15 +232,19 @@ def say(
         active = talking(state, i)
         ids, log_p = choose(state)
         among_words, twice = state.at == 0, lambda x: jnp.repeat(x, copies, axis=0)
-        x = _apply(model, params, "embed", twice(ids)[:, None])
-        hidden, cache = _apply(model, params, "extend", x, state.cache, twice(active).astype(jnp.int32))
         into = jnp.where(ids == structure.image, BEGIN + 1, 0)
         onward = jnp.where(state.at < structure.last, state.at + 1, 0)
+        next_at = jnp.where(among_words, into, onward)
+        x = _apply(model, params, "embed", ids[:, None])
+        if beside is not None:
+            code = structure.code[next_at][:, None, None]
+            x += jnp.where(code < 0, 0, jnp.take_along_axis(beside, jnp.maximum(code, 0), axis=1)).astype(x.dtype)
+        hidden, cache = _apply(model, params, "extend", twice(x), state.cache, twice(active).astype(jnp.int32))
         after = State(
             cache=cache,
             hidden=jnp.where(twice(active)[:, None], hidden[:, 0], state.hidden),
             seen=state.seen.at[jnp.arange(rows), jnp.where(active, ids, model.rows)].set(True, mode="drop"),
-            at=jnp.where(active, jnp.where(among_words, into, onward), state.at),
+            at=jnp.where(active, next_at, state.at),
             done=state.done | (active & among_words & structure.ends[ids]),
         )
         said = Said(said.ids.at[:, i].set(ids), said.log_p.at[:, i].set(log_p), said.counts + active)

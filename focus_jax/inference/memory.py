@@ -142,10 +142,13 @@ class Lowered:
         def state(guided: bool) -> Any:
             return jax.eval_shape(lambda: decode.begin(llm, rows=1, slots=slots, guided=guided))
 
+        params = parts.unflatten(self.flat)
+
         def said(guided: bool) -> tuple[Any, ...]:
             of = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), np.asarray(x).dtype), structure)
             settings = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), decode.sampling(1))
-            return of, settings, state(guided), jax.ShapeDtypeStruct((1,), jnp.int32)
+            beside = jax.eval_shape(stage.beside, params, asked) if guided else None
+            return of, settings, state(guided), jax.ShapeDtypeStruct((1,), jnp.int32), beside
 
         embedded = jax.ShapeDtypeStruct((2, length, llm.width), llm.dtype)
         counts = jax.ShapeDtypeStruct((2,), jnp.int32)
@@ -161,7 +164,6 @@ class Lowered:
             for name, grid in stage.focus.tokenizer.grids(side, side).items()
         }
         code_map = lambda p, x: decoder.code_map(p, x, size)
-        params = parts.unflatten(self.flat)
         seen = jax.eval_shape(code_map, params, indices)
         mask = (
             jax.ShapeDtypeStruct((1, *size), jnp.float32),
@@ -173,7 +175,7 @@ class Lowered:
         steps = (plan, begun, seen, mask, jax.ShapeDtypeStruct((1, 6), jnp.float32), keys)
         steps += (jax.ShapeDtypeStruct((3,), jnp.float32), number, number)
         self.programs: dict[str, tuple[Callable[..., Any], tuple[Any, ...], tuple[int, ...]]] = {
-            LOOK: (stage.embeddings, (asked,), ()),
+            LOOK: (lambda p, b: (stage.embeddings(p, b), stage.beside(p, b)), (asked,), ()),
             READ: (
                 lambda p, *x: decode.read.__wrapped__(llm, p["llm"], *x), (state(True), embedded, counts), (1,)
             ),

@@ -15,7 +15,7 @@ import numpy as np
 
 from focus_jax.errors import UserError
 from focus_jax.sequence import vocabulary as vocab
-from focus_jax.sequence.layout import Sizes, Writer
+from focus_jax.sequence.layout import Laid, Role, Sizes, Writer
 from focus_jax.sequence.vocabulary import Vocabulary
 
 WORDS, SEMANTIC, PIXEL = range(3)  # kinds of positions; each has sampling settings of its own
@@ -29,7 +29,8 @@ class Structure:
 
     words: bool [V], what may be said outside an image. ends: bool [V], what ends an answer there. image: int32 [], the
     id that leads into the table, -1 = none. low, high: int32 [P], at position p the ids low[p] to high[p] - 1 may be
-    said; kind: int32 [P]; all three mean nothing at 0 and behind `last`, int32 [], the last position of an image.
+    said; kind: int32 [P]; all three mean nothing at 0 and behind `last`, int32 [], the last position of an image. code:
+    int32 [P], the number of the code that is said there, as of sequence.layout.Writer.target, -1 of none.
     """
 
     words: np.ndarray
@@ -38,6 +39,7 @@ class Structure:
     low: np.ndarray
     high: np.ndarray
     kind: np.ndarray
+    code: np.ndarray
     last: np.ndarray
 
 
@@ -58,7 +60,7 @@ def words_only(rows: int, allowed: Sequence[range], ends: Sequence[int]) -> Stru
         words[block.start : block.stop] = True
     stop[list(ends)] = True
     none = np.zeros(1, np.int32)
-    return Structure(words, stop, np.int32(-1), none, none, none, np.int32(0))
+    return Structure(words, stop, np.int32(-1), none, none, none, none - 1, np.int32(0))
 
 
 def answers(vocabulary: Vocabulary, sizes: Sizes | None = None, stops: Sequence[str] = ()) -> Structure:
@@ -76,17 +78,20 @@ def answers(vocabulary: Vocabulary, sizes: Sizes | None = None, stops: Sequence[
         found.words[image] = False
         return found
     # The order is the layout's own, of an image of all first and of one of all last codes.
-    first = _image(vocabulary, sizes, 0, 0)
-    last = _image(vocabulary, sizes, len(vocabulary.semantic) - 1, len(vocabulary.pixel) - 1)
+    laid = _image(vocabulary, sizes, 0, 0)
+    first = laid.ids
+    last = _image(vocabulary, sizes, len(vocabulary.semantic) - 1, len(vocabulary.pixel) - 1).ids
+    code = np.where(laid.roles == Role.TARGET, laid.features, -1)
     kind = np.select([np.isin(first, block) for block in (vocabulary.semantic, vocabulary.pixel)], (SEMANTIC, PIXEL))
     pad = bucket(1 + len(first)) - 1 - len(first)
-    padded = lambda x: np.pad(x.astype(np.int32), (1, pad))
+    padded = lambda x, value=0: np.pad(x.astype(np.int32), (1, pad), constant_values=value)
     return found.replace(
-        image=np.int32(image), low=padded(first), high=padded(last + 1), kind=padded(kind), last=np.int32(len(first))
-    )
+        image=np.int32(image), low=padded(first), high=padded(last + 1), kind=padded(kind), code=padded(code, -1),
+        last=np.int32(len(first)),
+    )  # fmt: skip
 
 
-def _image(vocabulary: Vocabulary, sizes: Sizes, semantic: int, pixel: int) -> np.ndarray:
-    """The ids of an image that has one code everywhere, without its resolution; it has no words to tokenize."""
+def _image(vocabulary: Vocabulary, sizes: Sizes, semantic: int, pixel: int) -> Laid:
+    """An image that has one code everywhere, without its resolution; it has no words to tokenize."""
     grids = np.full(sizes.semantic, semantic), np.full(sizes.pixel, pixel)
-    return Writer(vocabulary, None, sizes).target(*grids).done().ids
+    return Writer(vocabulary, None, sizes).target(*grids).done()

@@ -24,6 +24,7 @@ from focus_jax.models.mask_decoder import Predictions, mask_decoder
 from focus_jax.models.mask_pixel_decoder import mask_pixel_decoder
 from focus_jax.models.mask_tokens import MaskTokens
 from focus_jax.models.qwen2 import qwen2
+from focus_jax.models.source_cells import SourceCells
 from focus_jax.sequence.layout import Role, Sizes
 
 ENCODERS = {"vit": "vit", "convnext": "convnext", "pixel_encoder": "pixel"}  # name of the path's own: the tokenizer's
@@ -42,8 +43,8 @@ class Seen(NamedTuple):
 class Focus:
     """Networks of the understanding path; they hold no parameters.
 
-    model: config.model with tokenizer, fusion_mlp, adapter, llm, and to segment mask_pixel_decoder and mask_decoder;
-    without tokenizer the language model alone. In the form `illume` there is neither fusion nor adapter.
+    model: config.model with tokenizer, fusion_mlp, adapter, llm, to segment mask_pixel_decoder and mask_decoder, and
+    source_cells, whether codes are written beside what the source shows; without tokenizer the language model alone. In the form `illume` there is neither fusion nor adapter.
     """
 
     def __init__(self, model: Any, dtype: Any = jnp.float32):
@@ -57,6 +58,7 @@ class Focus:
         self.projector = Projectors(out, dtype=dtype)
         sizes = {k: tuple(v) if k == "levels" else v for k, v in model.adapter.items()}
         self.adapter = Adapter(**sizes, out=out, dtype=dtype) if self.tokenizer.fusion is not None else None
+        self.source_cells = SourceCells(dtype=dtype) if model.get("source_cells", False) else None
         self.mask_decoder = None
         if "mask_decoder" in model:
             if self.tokenizer.fusion is None:
@@ -80,6 +82,9 @@ class Focus:
         out["projector"] = self.projector.init(rngs[3], fused, pixel)["params"]
         if self.adapter is not None:
             out["adapter"] = self.adapter.init(rngs[4], maps, extent)["params"]
+        if self.source_cells is not None:
+            vectors = jnp.zeros((1, 1, self.llm.width))
+            out["source_cells"] = self.source_cells.init(jax.random.fold_in(rng, 8), vectors, vectors)["params"]
         if self.mask_decoder is not None:
             regions = jnp.zeros((1, 1, *maps["res3"].shape[1:3]))
             image, width = jnp.zeros((1, 1, 1, self.llm.width)), self.llm.width
@@ -154,14 +159,29 @@ class Focus:
             start += count
         return out
 
+    def beside(self, params: Mapping[str, Any], vectors: Vectors) -> jax.Array | None:
+        """What stands beside the codes of an edited picture, [B, codes, D], of `look`'s vectors of one source a row;
+        None where there is none, and without source_cells."""
+        if self.source_cells is None or Role.PIXEL not in vectors:
+            return None
+        own = {"params": params["source_cells"]}
+        return self.source_cells.apply(own, vectors[Role.SEMANTIC], vectors[Role.PIXEL])
+
     def embeddings(
-        self, params: Mapping[str, Any], ids: jax.Array, roles: jax.Array, features: jax.Array, vectors: Vectors
-    ) -> jax.Array:
+        self, params: Mapping[str, Any], ids: jax.Array, roles: jax.Array, features: jax.Array, vectors: Vectors,
+        beside: jax.Array | None = None,
+    ) -> jax.Array:  # fmt: skip
         """ids, roles, features [B, T] as in sequence.layout.Laid, and vectors by role -> [B, T, D].
 
-        A position is a row of the embedding, or the vector of its role with its number.
+        A position is a row of the embedding, or the vector of its role with its number; where a code is said next,
+        that code's of `beside` is added.
         """
         out = self.llm.apply({"params": params["llm"]}, ids, method="embed")
+        if beside is not None:
+            next_of = lambda x: jnp.pad(x[:, 1:], ((0, 0), (0, 1)))
+            codes = (next_of(roles) == Role.TARGET)[..., None]
+            found = jnp.take_along_axis(beside, jnp.where(codes, next_of(features)[..., None], 0), axis=1)
+            out += jnp.where(codes, found, 0).astype(out.dtype)
         if not vectors:
             return out
         starts, start = np.full(len(Role), -1, np.int32), 0  # of each role's vectors in `found`

@@ -140,8 +140,7 @@ class Stage(language.Stage):
         labels are needed."""
         params = resolve(params, self.config.alias)
         vectors, maps = self._seen(params, batch)
-        x = self.focus.embeddings(params, batch["ids"], batch["roles"], batch["features"], vectors)
-        hidden = self.hidden(params, x, batch)
+        hidden = self.hidden(params, self._embedded(params, batch, vectors), batch)
         queries, conditions = masks.read(hidden, batch, self.focus.mask_decoder.queries)
         return hidden, self.focus.masks(params, maps, queries, conditions, batch["kind"])
 

@@ -18,7 +18,7 @@ BUFFERS = re.compile(r".*/(frozen_codebook|running_mean|running_var|num_batches_
 # Every part a checkpoint can hold; `tokenizer` is split so that its halves can come from different places.
 PARTS = (
     *(f"tokenizer/{x}" for x in ("vit", "convnext", "fusion", "semantic", "pixel")),
-    *("fusion_mlp", "projector", "adapter", "llm", "mask_tokens", "mask_pixel_decoder", "mask_decoder"),
+    *("fusion_mlp", "projector", "adapter", "llm", "mask_tokens", "mask_pixel_decoder", "mask_decoder", "source_cells"),
     *("vit", "convnext", "pixel_encoder", "unet", "mask_guidance", "vae", "discriminator", "perceptual"),
     "heads",  # read-outs of stage 0, of no use afterwards
     *("inception", "clip_pictures", "clip_texts", "dino"),  # they measure only; in files of their own

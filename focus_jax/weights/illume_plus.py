@@ -87,5 +87,8 @@ TABLE = Table(
         Piece((TOWER,), r"model\.vision_tower\.semantic_encoder\..*", f"no {THEIR_TOWER} (part {TOWER})"),
         Piece((ENCODER,), r"model\.vision_tower\.pixel_encoder\..*", f"no {THEIR_ENCODER} (part {ENCODER})"),
     ),
-    beyond=(("fusion_mlp", "fusion_mlp and adapter have no key in this format; who reads it does without them"),),
+    beyond=(
+        ("fusion_mlp", "fusion_mlp and adapter have no key in this format; who reads it does without them"),
+        ("source_cells", "source_cells has no key in this format; who reads it writes edits without it"),
+    ),
 )
