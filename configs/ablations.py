@@ -25,6 +25,10 @@ mask_tokens               it sees the mask tokens' states E_Q instead of masks, 
 mask_attention            masks have attention of their own, which begins silent, instead of SDXL's attn2
 separate_masks            it draws under true masks alone, so that what is drawn never teaches the mask decoder
 
+Of how edits are written, stage 4:
+
+no_source_cells           without what the source shows beside each code, which is ours (models/source_cells.py)
+
 All else is the stage's recipe, full or, with _tiny, tiny. launch/ablations.py trains and measures the tiny ones and
 writes docs/ablations.md.
 """
@@ -92,9 +96,15 @@ def separate_masks(c: ConfigDict) -> None:
     c.loss.truth = (1.0, 1.0)
 
 
+def no_source_cells(c: ConfigDict) -> None:
+    c.model.source_cells = False
+    c.assign = tuple(entry for entry in c.assign if not entry[0].startswith("source_cells/"))
+    del c.groups["source_cells"], c.init["source_cells"]
+
+
 CHANGES = {change.__name__: (stage3, change) for change in (pixel_first, no_names)}
-OF_MASKS = (no_mask_guidance, literal_mask_guidance, mask_tokens, mask_attention, separate_masks)
-CHANGES |= {change.__name__: (stage4, change) for change in OF_MASKS}
+OF_EDITS = (no_mask_guidance, literal_mask_guidance, mask_tokens, mask_attention, separate_masks, no_source_cells)
+CHANGES |= {change.__name__: (stage4, change) for change in OF_EDITS}
 ABLATIONS = (*TOKENIZER, *CHANGES)
 
 

@@ -66,14 +66,15 @@ def get_config(size: str = "full") -> ConfigDict:
         ("unet/[^/]*_attn_[^/]*/.*(attn2|norm2)/.*", "masks"),  # residual blocks have a norm2, too
         ("(llm|fusion_mlp|projector|adapter|mask_tokens)/.*", "llm"),
         ("(mask_pixel_decoder|mask_decoder)/.*", "masks"),
-        ("(mask_guidance|source_cells)/.*", "new"),
+        ("mask_guidance/.*", "mask_guidance"),
+        ("source_cells/.*", "source_cells"),
     )
     c.groups = ConfigDict({"frozen": ConfigDict({"trained": False, "dtype": "float32"})})
     if tiny:
         c.assign += (("mask_pixel_decoder/.*", "frozen"), ("(llm|fusion_mlp|projector|adapter)/.*/kernel", "matrices"))
         c.assign += (("unet/[^/]*_attn_[^/]*/.*(attn2|norm2)/.*", "drawing"),)
         c.assign += (("unet/.*/attn2/(q|k|v|out)", "drawing_matrices"),)
-        c.assign += (("llm/embedding/rows", "rows"), ("source_cells/.*", "copying"))
+        c.assign += (("llm/embedding/rows", "rows"),)
         c.groups.llm = group("adamw", 5e-4)
         c.groups.matrices = group("muon", 2e-3)
         c.groups.rows = group("adamw", 2e-3)
@@ -81,12 +82,13 @@ def get_config(size: str = "full") -> ConfigDict:
         # The stand-in's attn2 never read anything: to find its own cell has to be learnt from some thousand removals.
         c.groups.drawing = group("adamw", 2e-3)
         c.groups.drawing_matrices = group("muon", 2e-2)
-        c.groups.copying = group("muon", 2e-2)
-        c.groups.new = group("adamw", 5e-2)
+        c.groups.mask_guidance = group("adamw", 5e-2)
+        c.groups.source_cells = group("muon", 2e-2)
     else:  # Table 6; mask_guidance and source_cells are new and learn as new things do in the stages before
         c.groups.llm = group("adamw", 2e-5)
         c.groups.masks = group("adamw", 2e-6)
-        c.groups.new = group("adamw", 1e-3)
+        c.groups.mask_guidance = group("adamw", 1e-3)
+        c.groups.source_cells = group("adamw", 1e-3)
     for one in c.groups.values():
         if one.trained:
             one.update(schedule="cosine" if tiny else "constant", warmup=50 if tiny else 0, ema=0.998 if tiny else 0.0)

@@ -42,7 +42,7 @@ class Chat:
         sequence = self.streams[0]["sequence"]
         self.vocabulary, self.tokenizer = rows.writing(sequence)
         self.structure: Structure = answers(self.vocabulary)
-        self._embed, self._beside = jax.jit(self.stage.embeddings), jax.jit(self.stage.beside)
+        self._embed, self._beside = jax.jit(self.stage.embeddings), jax.jit(self.stage.source_cells)
 
     # -------------------------------------------------------------------------------------------------- what is read
     def sizes(self, bucket: Bucket) -> Sizes:

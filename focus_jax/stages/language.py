@@ -149,7 +149,7 @@ class Stage:
         beside = self.focus.beside(params, vectors) if "target" in batch else None
         return self.focus.embeddings(params, batch["ids"], batch["roles"], batch["features"], vectors, beside)
 
-    def beside(self, params: Mapping[str, Any], batch: Batch) -> jax.Array | None:
+    def source_cells(self, params: Mapping[str, Any], batch: Batch) -> jax.Array | None:
         """What stands beside the codes that are written about the pictures of a batch, [B, codes, D] (models/focus.py);
         None: nothing."""
         params = resolve(params, self.config.alias)

@@ -4,6 +4,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 from flax import linen as nn
@@ -14,10 +15,13 @@ from data_pipelines.world import drawing, scenes
 from focus_jax import infer
 from focus_jax.errors import UserError
 from focus_jax.inference import edit_files, video_edit
+from focus_jax.inference.chat import padded
 from focus_jax.inference.composite import composite
 from focus_jax.inference.edit import Editor
 from focus_jax.model import Model
 from focus_jax.sequence import prompts
+from focus_jax.sequence.layout import IGNORE, Writer
+from focus_jax.stages import drawing as drawing_stage
 from focus_jax.stages import editing
 from focus_jax.training.parts import flatten, unflatten
 from tests.stages.test_editing import config
@@ -31,8 +35,6 @@ WORDS = ["remove the red circle", "make the background blue"]
 
 @pytest.fixture(scope="module")
 def model():
-    import jax
-
     made = config()
     stage = editing.Stage(made)
     shapes = flatten(nn.unbox(jax.eval_shape(stage.init, jax.random.key(0))))
@@ -84,6 +86,35 @@ def test_what_is_marked_is_drawn_and_the_rest_stays(model, pictures, says):
         again = model.edits(pictures, WORDS, **option, **OPTIONS)
         np.testing.assert_array_equal(again[0].image, plain[0].image)
         assert (again[1].image != plain[1].image).any()
+
+
+def test_edits_are_written_as_they_are_taught(model, pictures, says):
+    """Every code that is written greedily, cached, has the largest logit of its level where the row is taught whole;
+    what the source shows beside it counts."""
+    says("red circle.")
+    done = model.edits(pictures, WORDS, seeds=[0, 1], sampling=dict(temperature=0.0), **OPTIONS)
+    chat, where = model.talk, (SIDE, SIDE)
+    laid = [
+        prompts.edit(
+            Writer(chat.vocabulary, chat.tokenizer, chat.sizes(where)), words, where, "red circle.",
+            (one.codes["semantic"], one.codes["pixel"]),
+        ).done()
+        for words, one in zip(WORDS, done)
+    ]  # fmt: skip
+    batch = padded(laid, tuple(laid[0].arrays))
+    batch["labels"][batch["segments"] == 0] = IGNORE
+    shown = chat.pictures([Image.fromarray(x) for x in pictures], where)
+    batch |= {name: x[:, None] for name, x in shown.items()} | {"target": shown["image"]}
+    batch["regions"] = np.stack([Editor(model).segmenter.covered([], one.fit) for one in done])
+
+    def right(params):
+        _, labels, found = model.stage.cross_entropy(params, batch)
+        return np.asarray(found.correct)[np.asarray(drawing_stage.code_positions(model.stage.vocabulary, labels))]
+
+    codes = sum(x.size for one in done for x in one.codes.values())
+    assert right(model.params).shape == (codes,) and right(model.params).all()
+    without = jax.tree.map(np.zeros_like, model.params["source_cells"])
+    assert not right(model.params | {"source_cells": without}).all()
 
 
 def test_nothing_meant_is_refused(model, pictures, says):

@@ -67,7 +67,7 @@ def test_ablations_leave_out_what_they_say():
     named = {s["segmentation"]["names"] for s in config_lib.streams(found["no_names"]) if "segmentation" in s}
     assert named == {0.0, 0.9}  # edits say what they edit
     assert found["no_mask_guidance"].model.mask_guidance is None
-    assert found["separate_masks"].loss.truth == (1.0, 1.0)
+    assert found["separate_masks"].loss.truth == (1.0, 1.0) and not found["no_source_cells"].model.source_cells
     literal, apart = found["literal_mask_guidance"].model.mask_guidance, found["mask_attention"].model
     assert (literal.form, literal.grid) == ("literal", "latent")
     assert apart.unet.separate and not apart.mask_guidance.gated
@@ -119,7 +119,8 @@ def test_full_editing_recipe_is_the_papers():
             part += "/masks" if "_attn_" in path and ("/attn2/" in path or "/norm2/" in path) else "/rest"
         found.setdefault(part, set()).add(rates.get(group))
     said = dict.fromkeys(("llm", "fusion_mlp", "projector", "adapter", "mask_tokens"), 2e-5)
-    said |= dict.fromkeys(("mask_decoder", "mask_pixel_decoder", "unet/masks"), 2e-6) | {"mask_guidance": 1e-3}
+    said |= dict.fromkeys(("mask_decoder", "mask_pixel_decoder", "unet/masks"), 2e-6) 
+    said |= {"mask_guidance": 1e-3, "source_cells": 1e-3}
     assert found == {part: {said.get(part)} for part in found} and said.keys() < found.keys()
 
 
