@@ -44,7 +44,8 @@ class Focus:
     """Networks of the understanding path; they hold no parameters.
 
     model: config.model with tokenizer, fusion_mlp, adapter, llm, to segment mask_pixel_decoder and mask_decoder, and
-    source_cells, whether codes are written beside what the source shows; without tokenizer the language model alone. In the form `illume` there is neither fusion nor adapter.
+    source_cells, whether codes are written beside what the source shows; without tokenizer the language model alone. In
+    the form `illume` there is neither fusion nor adapter.
     """
 
     def __init__(self, model: Any, dtype: Any = jnp.float32):

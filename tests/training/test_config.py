@@ -119,7 +119,7 @@ def test_full_editing_recipe_is_the_papers():
             part += "/masks" if "_attn_" in path and ("/attn2/" in path or "/norm2/" in path) else "/rest"
         found.setdefault(part, set()).add(rates.get(group))
     said = dict.fromkeys(("llm", "fusion_mlp", "projector", "adapter", "mask_tokens"), 2e-5)
-    said |= dict.fromkeys(("mask_decoder", "mask_pixel_decoder", "unet/masks"), 2e-6) 
+    said |= dict.fromkeys(("mask_decoder", "mask_pixel_decoder", "unet/masks"), 2e-6)
     said |= {"mask_guidance": 1e-3, "source_cells": 1e-3}
     assert found == {part: {said.get(part)} for part in found} and said.keys() < found.keys()
 
