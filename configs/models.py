@@ -386,3 +386,9 @@ def generation_stream(size: str, bucket: tuple[int, int], rows: int, share: int,
     """A stream of captions whose picture is drawn (data_pipelines/targets.py)."""
     words = language_stream(size, bucket, rows, share, length=length, learnt=learnt, pack=1, images=0)
     return words | {"shape_class": "generation"}
+
+
+def reconstruction_stream(size: str, bucket: tuple[int, int], rows: int, share: int, length: int, learnt: int) -> dict:
+    """A stream of pictures that are given back, code by code (data_pipelines/targets.py)."""
+    words = language_stream(size, bucket, rows, share, length=length, learnt=learnt, pack=1, images=1)
+    return words | {"shape_class": "reconstruction"}

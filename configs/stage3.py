@@ -20,7 +20,8 @@ assets/masks.safetensors, which configs/stage0_masks.py makes:
     python -m focus_jax.train --config=configs/stage3.py:tiny --workdir=runs/stage3
 
 :drawing goes on from runs/long/stage3, which :long makes: 7,500 steps, 80 minutes, after which pictures are drawn as
-captions say.
+captions say. :editing goes on from runs/long/stage3_drawing, which that makes: 2,400 steps, after which pictures that are
+edited come back as they were but for what was asked.
 """
 
 from ml_collections import ConfigDict
@@ -33,13 +34,16 @@ from data_pipelines import buckets
 # says.
 FULL = ((256, 168_000, 256), (512, 672_000, 128))
 LEARNT = ("llm", "fusion_mlp", "projector", "adapter", "mask_tokens", "mask_pixel_decoder", "mask_decoder")
+LEARNT += ("source_cells",)
+SIZES = ("full", "tiny", "long", "drawing", "editing")
 
 
 def get_config(size: str = "full") -> ConfigDict:
-    """Args: size: "full" (the paper's recipe), "tiny" (minutes on two cores), "long" (tiny, for longer) or "drawing"
-    (what :long has learnt goes on, above all with pictures that are written)."""
-    if size not in ("full", "tiny", "long", "drawing"):
-        raise ValueError(f"configs/stage3.py:{size}: expected :full, :tiny, :long or :drawing")
+    """Args: size: "full" (the paper's recipe), "tiny" (minutes on two cores), "long" (tiny, for longer), "drawing" (what
+    :long has learnt goes on, above all with pictures that are written) or "editing" (what :drawing has learnt goes on,
+    above all with pictures that are edited, or only given back)."""
+    if size not in SIZES:
+        raise ValueError(f"configs/stage3.py:{size}: expected :{', :'.join(SIZES)}")
     tiny, sizes = size != "full", "full" if size == "full" else "tiny"
     c = ConfigDict()
     c.stage = "multimodal"  # focus_jax/stages/multimodal.py
@@ -51,6 +55,8 @@ def get_config(size: str = "full") -> ConfigDict:
     c.model.mask_pixel_decoder = models.mask_pixel_decoder(sizes)
     c.model.mask_decoder = models.mask_decoder(sizes)
     c.model.mask_decoder.embedding = 32 if tiny else 256
+
+    c.model.source_cells = True  # ours: codes are written beside what the source shows (models/source_cells.py)
 
     c.loss = models.mask_loss(sizes)
     c.sampling = models.sampling(sizes)
@@ -70,6 +76,7 @@ def get_config(size: str = "full") -> ConfigDict:
         masks_from = "weights/mask2former.safetensors"
     c.init.update({part: masks_from for part in ("mask_pixel_decoder", "mask_decoder/decoder")})
     c.init.update({part: "random" for part in ("mask_decoder", "mask_tokens")})  # what joins it to the language model
+    c.init.source_cells = "random"
     c.init_weights = "ema"
     # The understanding path has no encoders of its own: these names stand for the tokenizer's.
     c.alias = ConfigDict({"vit": "tokenizer/vit", "convnext": "tokenizer/convnext", "pixel_encoder": "tokenizer/pixel"})
@@ -77,6 +84,7 @@ def get_config(size: str = "full") -> ConfigDict:
         ("tokenizer/.*", "tokenizer"),
         ("(llm|fusion_mlp|projector|adapter)/.*", "llm"),
         ("mask_tokens/.*", "mask_tokens"),
+        ("source_cells/.*", "source_cells"),
         ("(mask_pixel_decoder|mask_decoder)/.*", "masks"),
     )
     c.groups = ConfigDict()
@@ -91,10 +99,12 @@ def get_config(size: str = "full") -> ConfigDict:
         c.groups.mask_tokens = group("adamw", 2e-3)
         c.groups.masks = group("adamw", 2e-3)
         c.groups.mask_matrices = group("muon", 0.01)
+        c.groups.source_cells = group("muon", 0.02)
     else:  # Table 6; the clip of 0.01 is Mask2Former's own
         c.groups.llm = group("adamw", 2e-5)
         c.groups.mask_tokens = group("adamw", 1e-3)
         c.groups.masks = group("adamw", 1e-3, clip=0.01)
+        c.groups.source_cells = group("adamw", 1e-3)
     for one in c.groups.values():
         if one.trained:
             one.update(schedule="cosine" if tiny else "constant", warmup=50 if tiny else 0, ema=0.998 if tiny else 0.0)
@@ -148,6 +158,8 @@ def get_config(size: str = "full") -> ConfigDict:
     c.pictures_every = 1_000_000  # this stage shows none
     if size == "drawing":
         _drawing(c)
+    elif size == "editing":
+        _editing(c)
 
     return common.watched(c)
 
@@ -156,6 +168,7 @@ def _drawing(c: ConfigDict) -> None:
     """Changes :tiny to what goes on from :long. Rows of codes begin anew, as the codes' vectors, and find their place
     before what reads them moves; questions are asked often, for they are what is forgotten first."""
     c.init = ConfigDict({"tokenizer": c.init.tokenizer} | dict.fromkeys(LEARNT, "runs/long/stage3"))
+    c.init.source_cells = "random"
     c.loss.codes_start, c.loss.levels_apart = 0.3, True
     c.loss.weights.update(semantic=2.0, pixel=2.0, latent=0.1)  # beside text's 4
     c.assign += (("llm/embedding/rows", "rows"),)
@@ -170,6 +183,29 @@ def _drawing(c: ConfigDict) -> None:
     c.data.phases = [phase | {"steps": 7_500}]
     c.data.validation = [v for v in c.data.validation if v["shape_class"] not in ("clips", "editing")]
     c.best = "accuracy"  # of all that is said, pictures above all: masks are what they were
+
+
+def _editing(c: ConfigDict) -> None:
+    """Changes :tiny to what goes on from :drawing. To give back what is shown is learnt from rows that ask for nothing
+    else, which take half of an edit's time; where clips are followed is left to stage 4."""
+    c.init = ConfigDict({"tokenizer": c.init.tokenizer} | dict.fromkeys(LEARNT, "runs/long/stage3_drawing"))
+    c.init.source_cells = "random"
+    c.loss.levels_apart = True
+    c.loss.weights.update(pixel=2.0, latent=0.1)  # what is drawn hangs on pixel codes; beside text's 4
+    c.assign += (("llm/embedding/rows", "rows"),)
+    c.groups.rows = ConfigDict(c.groups.llm.to_dict() | {"lr": 2e-3})
+    for name, rate in dict(mask_tokens=5e-4, masks=5e-4, mask_matrices=2e-3).items():
+        c.groups[name].lr = rate
+    side = 64, 64
+    language, masks, _, generation, _ = c.data.phases[0]["streams"]
+    language["share"], masks["share"], generation["share"] = 2, 1, 2
+    edits = models.masks_stream("tiny", side, rows=12, share=7, length=288, learnt=120, shape_class="editing")
+    back = models.reconstruction_stream("tiny", side, rows=16, share=6, length=248, learnt=104)
+    c.data.phases = [{"steps": 2_400, "streams": [language, masks, generation, edits, back]}]
+    c.data.sources = [source for source in c.data.sources if source["shape_class"] != "clips"]
+    c.data.sources.append(mixtures.world("objects", 1.0, shape_class="reconstruction"))
+    c.data.validation = [v for v in c.data.validation if v["shape_class"] in ("language", "editing")]
+    c.validate_every, c.best = 1_200, "accuracy"
 
 
 def group(optimizer: str, lr: float, clip: float = 1.0) -> ConfigDict:

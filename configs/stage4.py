@@ -58,7 +58,7 @@ def get_config(size: str = "full") -> ConfigDict:
     else:
         c.init = ConfigDict({"tokenizer": "runs/stage1_tokenizer"} | dict.fromkeys(LEARNT, "runs/stage3"))
         c.init.update({"vae": "weights/vae.safetensors", "unet": "runs/stage1_decoder"})
-    c.init.update({"mask_guidance": "random", "source_cells": "random"})
+    c.init.mask_guidance = "random"
     c.init_weights = "ema"
     c.alias = ConfigDict({"vit": "tokenizer/vit", "convnext": "tokenizer/convnext", "pixel_encoder": "tokenizer/pixel"})
     c.assign = (

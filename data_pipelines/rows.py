@@ -11,7 +11,7 @@ language   conversations, one or several packed into a row, and the pictures tha
 slots      the same with words in place of the pictures (slots.py)
 segmentation   one picture, what to segment in it, the answer's names and its masks (segmentation.py)
 clips      two frames with the same question, and which masks show the same thing (clips.py)
-generation, editing   a sequence that ends in a picture, and that picture's pixels (targets.py)
+generation, editing, reconstruction   a sequence that ends in a picture, and that picture's pixels (targets.py)
 
 A row is made of pieces, one an Example: of one, or where its stream packs them of several.
 """

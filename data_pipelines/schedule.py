@@ -115,7 +115,7 @@ def _phase(phase: Mapping, p: int) -> tuple[int, list[dict]]:
         if shape and not (len(shape) == 3 and all(type(n) is int and n > 0 for n in shape)):
             raise DataError(f"{where}.streams[{i}].latents: is {shape!r}, expected three positive ints, (h, w, C).")
         masks = (segmentation.CLASS, clips.CLASS, targets.EDITING)
-        classes = (*language.CLASSES, *masks, targets.GENERATION)
+        classes = (*language.CLASSES, *masks, targets.GENERATION, targets.RECONSTRUCTION)
         if ("sequence" in stream) != (stream["shape_class"] in classes):
             raise DataError(
                 f"{where}.streams[{i}]: expected sequence with the shape classes {', '.join(classes)}, and with no "

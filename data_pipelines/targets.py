@@ -1,6 +1,7 @@
 # Copyright 2026 The focus_jax Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Rows whose answer is a picture: generation, of a caption's picture, and editing, of what an instruction makes of one.
+"""Rows whose answer is a picture: generation, of a caption's picture, editing, of what an instruction makes of one, and
+reconstruction, of the very picture that is shown, as of an edit whose instruction was left out.
 
 The frozen tokenizer's codes of the target are what is learnt. The step fills them in: a row holds the target's pixels,
 and its positions are numbered in the order of the sequence, semantic codes first. Editing is also a row of
@@ -21,27 +22,27 @@ from data_pipelines.example import EDIT, Example
 from focus_jax.errors import UserError
 from focus_jax.sequence import layout, prompts
 
-GENERATION, EDITING = "generation", "editing"
-CLASSES = (GENERATION, EDITING)
+GENERATION, EDITING, RECONSTRUCTION = "generation", "editing", "reconstruction"
+CLASSES = (GENERATION, EDITING, RECONSTRUCTION)
 GUIDES = ("none", "masks", "whole", "own")  # of a row of editing: what says where to draw
 REMOVES = re.compile(r"^(please )?(remove|delete|erase|get rid of|take (out|away)|take .* (out|away)[.!]?$)", re.I)
 DROPPED = 0.1  # chance that a caption or an instruction is left out, for guidance (ILLUME+'s)
 
 
 def fields(stream: dict) -> dict[str, tuple[tuple[int, ...], type]]:
-    """Those of language.fields without pictures, or of segmentation.fields, and target uint8 [H, W, 3], target_high
+    """Those of language.fields, of editing of segmentation.fields, and target uint8 [H, W, 3], target_high
     [H', W', 3] where the stream has `high`: what is drawn; zeros where the example did not fit.
 
     Of editing also drawn uint8 [s H, s W, 3], the target as the diffusion decoder draws it, where the stream's `scale`
     s is not 1; guide: number in GUIDES; removes: whether the instruction takes something away, 0 or 1.
     """
     bucket = stream["height"], stream["width"]
-    words = stream["shape_class"] == GENERATION
-    found = language.fields(stream) if words else segmentation.fields(stream)
+    edits = stream["shape_class"] == EDITING
+    found = segmentation.fields(stream) if edits else language.fields(stream)
     found |= {"target": ((*bucket, 3), np.uint8)}
     if stream.get("high"):
         found["target_high"] = ((*buckets.high_size(bucket, stream["high"]), 3), np.uint8)
-    if not words:
+    if edits:
         found |= {"guide": ((), np.int32), "removes": ((), np.int32)}
         if (scale := stream.get("scale", 1)) != 1:
             found["drawn"] = ((scale * bucket[0], scale * bucket[1], 3), np.uint8)
@@ -53,7 +54,7 @@ def check(stream: dict, where: str) -> None:
     that are looked at."""
     if not stream["height"] or not stream["width"]:
         raise DataError(f"{where}: has no bucket, expected the size of the pictures to draw.")
-    expected = {"pack": 1, "images": int(stream["shape_class"] == EDITING)}
+    expected = {"pack": 1, "images": int(stream["shape_class"] != GENERATION)}
     for field, value in expected.items():
         if (found := stream["sequence"][field]) != value:
             name = stream["shape_class"]
@@ -93,6 +94,12 @@ def piece(example: Example, stream: dict, *, rng: np.random.Generator | None = N
             asked = prompts.generate(writer, None if dropped else text, bucket, numbers(writer.sizes))
             drawn, _ = placed(example.images[0])
             found = language.Piece(asked.done(), {})
+        elif stream["shape_class"] == RECONSTRUCTION:
+            if not example.images:
+                raise DataError(f"{example.id}: has no image, expected one to give back.")
+            drawn, _ = placed(example.images[0])
+            asked = prompts.edit(writer, None, bucket, None, numbers(writer.sizes))
+            found = language.Piece(asked.done(), {name: x[None] for name, x in drawn.items()})
         else:
             found, drawn = _edit(example, stream, writer, placed, dropped)
     except UserError as error:
@@ -166,7 +173,7 @@ def numbers(sizes: layout.Sizes) -> tuple[np.ndarray, np.ndarray]:
 
 def join(pieces: Sequence[language.Piece], stream: dict) -> dict[str, np.ndarray]:
     """One row of one example."""
-    base = language.join if stream["shape_class"] == GENERATION else segmentation.join
+    base = segmentation.join if stream["shape_class"] == EDITING else language.join
     out = base(pieces, stream)
     for name, (shape, dtype) in fields(stream).items():
         if name not in out:
