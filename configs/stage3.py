@@ -20,8 +20,8 @@ assets/masks.safetensors, which configs/stage0_masks.py makes:
     python -m focus_jax.train --config=configs/stage3.py:tiny --workdir=runs/stage3
 
 :drawing goes on from runs/long/stage3, which :long makes: 7,500 steps, 80 minutes, after which pictures are drawn as
-captions say. :editing goes on from runs/long/stage3_drawing, which that makes: 2,400 steps, after which pictures that are
-edited come back as they were but for what was asked.
+captions say. :editing goes on from runs/long/stage3_drawing, which that makes: 2,400 steps, after which what is edited
+comes back as it was but for what was asked.
 """
 
 from ml_collections import ConfigDict
@@ -39,9 +39,9 @@ SIZES = ("full", "tiny", "long", "drawing", "editing")
 
 
 def get_config(size: str = "full") -> ConfigDict:
-    """Args: size: "full" (the paper's recipe), "tiny" (minutes on two cores), "long" (tiny, for longer), "drawing" (what
-    :long has learnt goes on, above all with pictures that are written) or "editing" (what :drawing has learnt goes on,
-    above all with pictures that are edited, or only given back)."""
+    """Args: size: "full" (the paper's recipe), "tiny" (minutes on two cores), "long" (tiny, for longer), "drawing"
+    (what :long has learnt goes on, above all with pictures that are written) or "editing" (what :drawing has learnt
+    goes on, above all with pictures that are edited, or only given back)."""
     if size not in SIZES:
         raise ValueError(f"configs/stage3.py:{size}: expected :{', :'.join(SIZES)}")
     tiny, sizes = size != "full", "full" if size == "full" else "tiny"

@@ -118,7 +118,7 @@ def main() -> None:
         ("tokenizer", "stage1_tokenizer", "world_reconstruction", "stage1_tokenizer"),
         ("decoder", "stage1_decoder", "diffusion", "stage1_decoder"),
         ("stage2", "stage2", "questions", "stage2"),
-        ("stage3", "stage3", "segmentation", "stage3_drawing"),
+        ("stage3", "stage3", "segmentation", "stage3_editing"),
         ("stage4", "stage4", "editing", "stage4"),
     ):
         print(ship(name, stage, benchmark, f"runs/long/{run}", args.report, args.assets))

@@ -21,14 +21,14 @@ sys.path.insert(0, str(ROOT))
 @dataclasses.dataclass(frozen=True)
 class Stage:
     """configs: with their variants, by budget; benchmarks: names in configs/eval.py, with overrides; long: those of the
-    budget long beside them; needs: what it starts from, without which it is left out; goes_on: a variant that goes on
-    from the budget long's, in NAME_VARIANT, and is measured in its place."""
+    budget long beside them; needs: what it starts from, without which it is left out; goes_on: variants that go on
+    from the budget long's, one after the other, in NAME_VARIANT; the last one is measured in its place."""
 
     configs: dict[str, str]
     benchmarks: tuple[tuple[str, ...], ...]
     long: tuple[tuple[str, ...], ...] = ()
     needs: str = ""
-    goes_on: str = ""
+    goes_on: tuple[str, ...] = ()
 
 
 STANDINS = {
@@ -63,7 +63,7 @@ STAGES = {
         {"ladder": "configs/stage3.py:tiny", "long": "configs/stage3.py:long"},
         (("text_slots",), ("questions",), ("segmentation",), ("video",), ("codes", "--config.data.scenes=200")),
         needs="assets/masks.safetensors",
-        goes_on="drawing",
+        goes_on=("drawing", "editing"),
     ),
     "stage4": Stage(
         {"ladder": "configs/stage4.py:tiny", "long": "configs/stage4.py:long"},
@@ -118,14 +118,14 @@ def main() -> None:
         stage, workdir = stages[name], f"{args.runs}/{'standins' if args.standins else budget}/{name}"
         benchmarks, config = stage.benchmarks + (stage.long if budget == "long" else ()), stage.configs[budget]
         overrides: list[str] = []
-        if budget == "long" and stage.goes_on:
+        for variant in stage.goes_on if budget == "long" else ():
             from focus_jax.training import config as config_lib
 
-            trained(config, workdir, (), args.report, budget)
-            config, before = f"{config.partition(':')[0]}:{stage.goes_on}", workdir
-            workdir = f"{before}_{stage.goes_on}"
+            trained(config, workdir, (), args.report, budget, *overrides)
+            config, before = f"{config.partition(':')[0]}:{variant}", pathlib.PurePath(workdir)
+            workdir = f"{args.runs}/{budget}/{name}_{variant}"
             found = config_lib.load(str(ROOT / config)).init.items()
-            overrides = [f"--config.init.{part}={before}" for part, of in found if of == f"runs/long/{name}"]
+            overrides = [f"--config.init.{part}={before}" for part, of in found if of == f"runs/long/{before.name}"]
         trained(config, workdir, benchmarks, args.report, budget, *overrides)
 
 

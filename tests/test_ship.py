@@ -119,7 +119,7 @@ def test_the_ladder_names_configs_benchmarks_and_goals_that_exist():
     ladder = launch("ladder")
     for name, stage in (ladder.STAGES | ladder.STANDINS).items():
         assert stage.configs, name
-        goes_on = [f"{stage.configs['long'].partition(':')[0]}:{stage.goes_on}"] if stage.goes_on else []
+        goes_on = [f"{stage.configs['long'].partition(':')[0]}:{variant}" for variant in stage.goes_on]
         for config in map(config_lib.load, [*stage.configs.values(), *goes_on]):
             assert config.name.partition(":")[0] in goals.STAGES, name
         for benchmark, *overrides in stage.benchmarks + stage.long:
@@ -148,7 +148,9 @@ def test_a_stage_that_does_not_exist_is_said_and_a_failure_stops_the_ladder(monk
     assert "--config=configs/stage3.py:long" in ran[0] and "--workdir=r/long/stage3" in ran[0]
     assert {"--workdir=r/long/stage3_drawing", "--config.init.llm=r/long/stage3"} < set(ran[1])
     assert ran[1][1].endswith("configs/stage3.py:drawing") and not any(c.startswith("--config.init.t") for c in ran[1])
-    assert all("--checkpoint=r/long/stage3_drawing" in command for command in ran[2:]) and len(ran) > 4
+    assert ran[2][1].endswith("configs/stage3.py:editing")
+    assert {"--workdir=r/long/stage3_editing", "--config.init.llm=r/long/stage3_drawing"} < set(ran[2])
+    assert all("--checkpoint=r/long/stage3_editing" in command for command in ran[3:]) and len(ran) > 5
 
     monkeypatch.undo()
     with pytest.raises(SystemExit) as left:

@@ -31,6 +31,11 @@ def editing():
     return models.masks_stream("tiny", (SIDE, SIDE), 2, 1, length=288, learnt=112, shape_class="editing")
 
 
+@pytest.fixture(scope="module")
+def reconstruction():
+    return models.reconstruction_stream("tiny", (SIDE, SIDE), rows=2, share=1, length=248, learnt=104)
+
+
 def positions(row):
     """Of the codes in a row: their numbers and whether the position before each is to say it."""
     at = np.flatnonzero(row["roles"] == Role.TARGET)
@@ -158,8 +163,27 @@ def test_a_dropped_instruction_gives_the_picture_back(editing):
         assert not row["known"].any() and not row["there"].any()
 
 
-def test_shapes_are_the_fields(generation, editing):
-    for stream, task in ((generation, "caption"), (editing, "edit")):
+def test_a_picture_comes_back(editing, reconstruction):
+    """A row that asks for nothing else is that of an edit whose instruction was left out."""
+    example = World(tasks=("edit",), side=128)[0]
+    row = rows.row(example, reconstruction)
+    dropped = next(
+        other for k in range(60)
+        if not ((other := rows.row(example, editing, rng=np.random.default_rng(k)))["roles"] == Role.MASK).any()
+    )  # fmt: skip
+    length = len(row["ids"])
+    for name in ("ids", "roles", "features", "labels", "positions", "segments"):
+        np.testing.assert_array_equal(row[name], dropped[name][:length])
+    assert not dropped["segments"][length:].any() and "regions" not in row
+    np.testing.assert_array_equal(row["target"], row["image"][0])
+    np.testing.assert_array_equal(row["target_high"], row["high"][0])
+    example.images.clear()
+    with pytest.raises(DataError, match="has no image, expected one to give back"):
+        rows.row(example, reconstruction)
+
+
+def test_shapes_are_the_fields(generation, editing, reconstruction):
+    for stream, task in ((generation, "caption"), (editing, "edit"), (reconstruction, "objects")):
         row = rows.row(World(tasks=(task,), side=128)[0], stream)
         short = rows.row(World(tasks=(task,), side=128)[0], stream | {"sequence": stream["sequence"] | {"learnt": 90}})
         expected = {n: (shape, np.dtype(dtype)) for n, (shape, dtype) in rows.fields(stream).items()}
@@ -198,11 +222,12 @@ def test_examples_that_cannot_be_drawn(generation, editing, task, change, said):
     ("name", "change", "said"),
     [
         ("generation", {"images": 1}, "sequence.images: is 1, expected 0 with generation"),
+        ("reconstruction", {"images": 0}, "sequence.images: is 0, expected 1 with reconstruction"),
         ("editing", {"pack": 2}, "sequence.pack: is 2, expected 1 with editing|pack: is 2, expected 1 with segm"),
     ],
 )
-def test_wrong_streams(generation, editing, name, change, said):
-    stream = {"generation": generation, "editing": editing}[name]
+def test_wrong_streams(generation, editing, reconstruction, name, change, said):
+    stream = {"generation": generation, "editing": editing, "reconstruction": reconstruction}[name]
     with pytest.raises(DataError, match=said):
         Schedule([{"steps": 1, "streams": [stream | {"sequence": stream["sequence"] | change}]}], 0)
-    assert targets.CLASSES == ("generation", "editing")
+    assert targets.CLASSES == ("generation", "editing", "reconstruction")

@@ -26,7 +26,7 @@ LATER = [
 SHIPPED = [f"stage1_tokenizer.py:{size}" for size in ("tiny", "long", "full")] + OF_TOKENIZER
 SHIPPED += [f"stage0_decoder.py:{network}" for network in ("vae", "unet")]
 SHIPPED += [f"stage1_decoder.py:{size}" for size in ("tiny", "long", "full", "stored")]
-SHIPPED += ["stage3.py:drawing", "stage4.py:long"]
+SHIPPED += ["stage3.py:drawing", "stage3.py:editing", "stage4.py:long"]
 SHIPPED += [pytest.param(name, marks=pytest.mark.slow) for name in LATER]
 
 
