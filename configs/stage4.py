@@ -105,8 +105,8 @@ def get_config(size: str = "full") -> ConfigDict:
             models.language_stream("tiny", side, rows=8, share=1, length=304, learnt=64, pack=1, images=1),
             models.masks_stream(**of(16, 1), length=208, learnt=24),
             models.masks_stream(**of(8, 1), length=208, learnt=24, shape_class="clips"),
-            models.generation_stream(**of(16, 4), length=176, learnt=104),
-            models.masks_stream(**of(12, 5), length=288, learnt=120, shape_class="editing"),
+            models.generation_stream(**of(16, 2), length=176, learnt=104),
+            models.masks_stream(**of(12, 7), length=288, learnt=120, shape_class="editing"),
         ]
         c.data.phases = [{"steps": 900 if size == "tiny" else 6_000, "streams": streams}]
         world = mixtures.world
