@@ -33,8 +33,10 @@ from data_pipelines import buckets
 # (side, steps, rows) of the two phases: the 43M examples of Table 5 once at 256 px and twice at 512; rows as Appendix D
 # says.
 FULL = ((256, 168_000, 256), (512, 672_000, 128))
-LEARNT = ("llm", "fusion_mlp", "projector", "adapter", "mask_tokens", "mask_pixel_decoder", "mask_decoder")
-LEARNT += ("source_cells",)
+LEARNT = (
+    *("llm", "fusion_mlp", "projector", "adapter"),
+    *("mask_tokens", "mask_pixel_decoder", "mask_decoder", "source_cells"),
+)
 SIZES = ("full", "tiny", "long", "drawing", "editing")
 
 
@@ -55,7 +57,6 @@ def get_config(size: str = "full") -> ConfigDict:
     c.model.mask_pixel_decoder = models.mask_pixel_decoder(sizes)
     c.model.mask_decoder = models.mask_decoder(sizes)
     c.model.mask_decoder.embedding = 32 if tiny else 256
-
     c.model.source_cells = True  # ours: codes are written beside what the source shows (models/source_cells.py)
 
     c.loss = models.mask_loss(sizes)
@@ -164,19 +165,26 @@ def get_config(size: str = "full") -> ConfigDict:
     return common.watched(c)
 
 
+def _goes_on(c: ConfigDict, run: str, **rates: float) -> None:
+    """Changes :tiny to what goes on from a run that had no source_cells, with a group for rows of the vocabulary; masks
+    learn slower than they did. rates: of groups."""
+    c.init = ConfigDict({"tokenizer": c.init.tokenizer} | dict.fromkeys(LEARNT, run))
+    c.init.source_cells = "random"
+    c.loss.levels_apart = True
+    c.loss.weights.update(pixel=2.0, latent=0.1)  # what is drawn hangs on pixel codes; beside text's 4
+    c.assign += (("llm/embedding/rows", "rows"),)
+    c.groups.rows = ConfigDict(c.groups.llm.to_dict())
+    for name, rate in (dict(mask_tokens=5e-4, masks=5e-4, mask_matrices=2e-3) | rates).items():
+        c.groups[name].lr = rate
+
+
 def _drawing(c: ConfigDict) -> None:
     """Changes :tiny to what goes on from :long. Rows of codes begin anew, as the codes' vectors, and find their place
     before what reads them moves; questions are asked often, for they are what is forgotten first."""
-    c.init = ConfigDict({"tokenizer": c.init.tokenizer} | dict.fromkeys(LEARNT, "runs/long/stage3"))
-    c.init.source_cells = "random"
-    c.loss.codes_start, c.loss.levels_apart = 0.3, True
-    c.loss.weights.update(semantic=2.0, pixel=2.0, latent=0.1)  # beside text's 4
-    c.assign += (("llm/embedding/rows", "rows"),)
-    c.groups.rows = ConfigDict(c.groups.llm.to_dict() | {"lr": 3e-3})
+    _goes_on(c, "runs/long/stage3", rows=3e-3, llm_matrices=3e-3)
+    c.loss.codes_start, c.loss.weights.semantic = 0.3, 2.0
     for name in ("llm", "llm_matrices"):
         c.groups[name].update(begin=100, warmup=200)
-    for name, rate in dict(llm_matrices=3e-3, mask_tokens=5e-4, masks=5e-4, mask_matrices=2e-3).items():
-        c.groups[name].lr = rate
     (phase,) = c.data.phases
     for stream, share in zip(phase["streams"], (3, 2, 1, 5, 1), strict=True):
         stream["share"] = share
@@ -187,15 +195,8 @@ def _drawing(c: ConfigDict) -> None:
 
 def _editing(c: ConfigDict) -> None:
     """Changes :tiny to what goes on from :drawing. To give back what is shown is learnt from rows that ask for nothing
-    else, which take half of an edit's time; where clips are followed is left to stage 4."""
-    c.init = ConfigDict({"tokenizer": c.init.tokenizer} | dict.fromkeys(LEARNT, "runs/long/stage3_drawing"))
-    c.init.source_cells = "random"
-    c.loss.levels_apart = True
-    c.loss.weights.update(pixel=2.0, latent=0.1)  # what is drawn hangs on pixel codes; beside text's 4
-    c.assign += (("llm/embedding/rows", "rows"),)
-    c.groups.rows = ConfigDict(c.groups.llm.to_dict() | {"lr": 2e-3})
-    for name, rate in dict(mask_tokens=5e-4, masks=5e-4, mask_matrices=2e-3).items():
-        c.groups[name].lr = rate
+    else; clips are left to stage 4."""
+    _goes_on(c, "runs/long/stage3_drawing", rows=2e-3)
     side = 64, 64
     language, masks, _, generation, _ = c.data.phases[0]["streams"]
     language["share"], masks["share"], generation["share"] = 2, 1, 2

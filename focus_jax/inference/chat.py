@@ -42,7 +42,7 @@ class Chat:
         sequence = self.streams[0]["sequence"]
         self.vocabulary, self.tokenizer = rows.writing(sequence)
         self.structure: Structure = answers(self.vocabulary)
-        self._embed, self._beside = jax.jit(self.stage.embeddings), jax.jit(self.stage.source_cells)
+        self._embed, self._beside = jax.jit(self.stage.embeddings), jax.jit(self.stage.beside_codes)
 
     # -------------------------------------------------------------------------------------------------- what is read
     def sizes(self, bucket: Bucket) -> Sizes:
@@ -84,7 +84,7 @@ class Chat:
         """Rows as the language model reads them, [B, T, D]; inside the model's scope."""
         return self._embed(self.model.params, jax.tree.map(jnp.asarray, dict(batch)))
 
-    def beside(self, shown: Mapping[str, np.ndarray]) -> jax.Array | None:
+    def beside_codes(self, shown: Mapping[str, np.ndarray]) -> jax.Array | None:
         """What is read beside the codes of pictures that are made of those shown; inside the model's scope."""
         return self._beside(self.model.params, jax.tree.map(jnp.asarray, dict(shown)))
 

@@ -122,7 +122,7 @@ class Drawer:
         with self.model.scope():
             beside = (embedded([none] * count), [len(none)] * count) if guided else None
             conversation.read(embedded(laid), [len(one) for one in laid], unconditional=beside)
-            found = conversation.say(structure, sampling, limit=limit, draw=True, beside=self.chat.beside(shown))
+            found = conversation.say(structure, sampling, limit=limit, draw=True, beside=self.chat.beside_codes(shown))
         return [parse.parse(one.ids, self.chat.vocabulary, self.chat.tokenizer, sizes) for one in found]
 
     def __call__(self, captions: Sequence[str], **options: Any) -> np.ndarray:

@@ -147,7 +147,7 @@ class Lowered:
         def said(guided: bool) -> tuple[Any, ...]:
             of = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), np.asarray(x).dtype), structure)
             settings = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), decode.sampling(1))
-            beside = jax.eval_shape(stage.source_cells, params, asked) if guided else None
+            beside = jax.eval_shape(stage.beside_codes, params, asked) if guided else None
             return of, settings, state(guided), jax.ShapeDtypeStruct((1,), jnp.int32), beside
 
         embedded = jax.ShapeDtypeStruct((2, length, llm.width), llm.dtype)
@@ -175,7 +175,7 @@ class Lowered:
         steps = (plan, begun, seen, mask, jax.ShapeDtypeStruct((1, 6), jnp.float32), keys)
         steps += (jax.ShapeDtypeStruct((3,), jnp.float32), number, number)
         self.programs: dict[str, tuple[Callable[..., Any], tuple[Any, ...], tuple[int, ...]]] = {
-            LOOK: (lambda p, b: (stage.embeddings(p, b), stage.source_cells(p, b)), (asked,), ()),
+            LOOK: (lambda p, b: (stage.embeddings(p, b), stage.beside_codes(p, b)), (asked,), ()),
             READ: (
                 lambda p, *x: decode.read.__wrapped__(llm, p["llm"], *x), (state(True), embedded, counts), (1,)
             ),

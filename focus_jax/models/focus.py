@@ -31,6 +31,11 @@ ENCODERS = {"vit": "vit", "convnext": "convnext", "pixel_encoder": "pixel"}  # n
 Vectors = Mapping[Role, jax.Array]  # [B, n, D] of the pictures of each row, one picture's after the other's
 
 
+def following(x: jax.Array) -> jax.Array:
+    """[B, T, ...]: of each position what stands at the next one, zero at the last."""
+    return jnp.concatenate([x[:, 1:], jnp.zeros_like(x[:, :1])], axis=1)
+
+
 class Seen(NamedTuple):
     """Pictures as the networks behind the encoders are given them: their vectors, and for masks the hierarchical
     encoder's maps {level: [B * I, H, W, C]} and the share of these that shows the picture, [B * I, 2]; None without."""
@@ -160,7 +165,7 @@ class Focus:
             start += count
         return out
 
-    def beside(self, params: Mapping[str, Any], vectors: Vectors) -> jax.Array | None:
+    def beside_codes(self, params: Mapping[str, Any], vectors: Vectors) -> jax.Array | None:
         """What stands beside the codes of an edited picture, [B, codes, D], of `look`'s vectors of one source a row;
         None where there is none, and without source_cells."""
         if self.source_cells is None or Role.PIXEL not in vectors:
@@ -179,9 +184,8 @@ class Focus:
         """
         out = self.llm.apply({"params": params["llm"]}, ids, method="embed")
         if beside is not None:
-            next_of = lambda x: jnp.pad(x[:, 1:], ((0, 0), (0, 1)))
-            codes = (next_of(roles) == Role.TARGET)[..., None]
-            found = jnp.take_along_axis(beside, jnp.where(codes, next_of(features)[..., None], 0), axis=1)
+            codes = (following(roles) == Role.TARGET)[..., None]
+            found = jnp.take_along_axis(beside, jnp.where(codes, following(features)[..., None], 0), axis=1)
             out += jnp.where(codes, found, 0).astype(out.dtype)
         if not vectors:
             return out

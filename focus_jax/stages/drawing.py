@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from data_pipelines import targets
 from data_pipelines.rows import BRANCHES  # in the order of the vocabulary's levels
 from focus_jax.models.dual_tokenizer import DualTokenizer
+from focus_jax.models.focus import following
 from focus_jax.sequence.layout import IGNORE, Role
 from focus_jax.sequence.vocabulary import Vocabulary
 from focus_jax.stages.tokenizer import to_float
@@ -34,8 +35,7 @@ def filled(tokenizer: DualTokenizer, params: Any, vocabulary: Vocabulary, batch:
     drawn = batch["roles"] == Role.TARGET
     own = jnp.take_along_axis(codes, jnp.where(drawn, batch["features"], 0), axis=1)
     ids = jnp.where(drawn, own, batch["ids"])
-    after = lambda x: jnp.concatenate([x[:, 1:], jnp.zeros_like(x[:, :1])], axis=1)
-    labels = jnp.where(after(drawn) & (batch["labels"] != IGNORE), after(ids), batch["labels"])
+    labels = jnp.where(following(drawn) & (batch["labels"] != IGNORE), following(ids), batch["labels"])
     return {**batch, "ids": ids, "labels": labels}
 
 

@@ -146,14 +146,14 @@ class Stage:
         return self._embedded(params, batch, self.vectors(params, batch))
 
     def _embedded(self, params: Mapping[str, Any], batch: Batch, vectors: Vectors) -> jax.Array:
-        beside = self.focus.beside(params, vectors) if "target" in batch else None
+        beside = self.focus.beside_codes(params, vectors) if "target" in batch else None
         return self.focus.embeddings(params, batch["ids"], batch["roles"], batch["features"], vectors, beside)
 
-    def source_cells(self, params: Mapping[str, Any], batch: Batch) -> jax.Array | None:
+    def beside_codes(self, params: Mapping[str, Any], batch: Batch) -> jax.Array | None:
         """What stands beside the codes that are written about the pictures of a batch, [B, codes, D] (models/focus.py);
         None: nothing."""
         params = resolve(params, self.config.alias)
-        return self.focus.beside(params, self.vectors(params, batch))
+        return self.focus.beside_codes(params, self.vectors(params, batch))
 
     def cross_entropy(self, params: Mapping[str, Any], batch: Batch) -> tuple[jax.Array, jax.Array, CrossEntropy]:
         """The positions that may be learnt [B, K], in their order, their labels [B, K], and what is said there."""

@@ -3,8 +3,8 @@
 """Stage 3: the language model learns on, and what it says of a picture becomes masks (FOCUS 3.3 and 3.5).
 
 Rows of the shape class `segmentation` are learnt by their words, as those of `language`, and by their masks
-(stages/masks.py); `clips` likewise, frame by frame, and by which masks show the same thing. Rows of `generation` and
-`editing` end in a picture, whose codes are words like others (stages/drawing.py).
+(stages/masks.py); `clips` likewise, frame by frame, and by which masks show the same thing. Rows of `generation`,
+`editing` and `reconstruction` end in a picture, whose codes are words like others (stages/drawing.py).
 """
 
 from collections.abc import Mapping, Sequence

@@ -50,7 +50,7 @@ def test_a_code_is_said_beside_its_own_cell(focus, params):
         features[0, position] = number
     ids = np.arange(ROLES.size)[None]
     plain = focus.embeddings(params, ids, ROLES, features, vectors)
-    found = focus.embeddings(params, ids, ROLES, features, vectors, focus.beside(params, vectors)) - plain
+    found = focus.embeddings(params, ids, ROLES, features, vectors, focus.beside_codes(params, vectors)) - plain
     own = params["source_cells"]
     expected = np.concatenate([semantic[0] @ own["semantic"]["kernel"], pixel[0] @ own["pixel"]["kernel"]])
     for position in range(ROLES.size):
@@ -65,6 +65,6 @@ def test_nothing_changes_at_the_start(focus):
 
 
 def test_captions_have_no_source(focus, params):
-    assert focus.beside(params, {}) is None
+    assert focus.beside_codes(params, {}) is None
     model = config("configs/ablations.py:no_source_cells_tiny").model
     assert Focus(model).source_cells is None
